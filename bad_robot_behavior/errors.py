@@ -1,0 +1,88 @@
+"""Every error this package raises on purpose.
+
+    BadRobotError              anything a user can cause and cure; printed as one sentence, never as a traceback
+      MediaError               a video that cannot be opened or decoded
+      SourceError              a dump or lab folder that cannot be read at all
+      RecipeError              a recipe that does not say what a build needs
+      ReleaseError             a release that is missing, incomplete or not one
+      PredictionsError         a predictions file that cannot be joined with a release
+      EndpointError            a model endpoint that could not be made to answer
+      MissingExtraError        an optional dependency that is not installed
+
+A single bad rollout is never an error: it is a `schema.Rejection` and the build goes on.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+__all__ = [
+    "BadRobotError",
+    "EndpointError",
+    "MediaError",
+    "MissingExtraError",
+    "PredictionsError",
+    "RecipeError",
+    "ReleaseError",
+    "SourceError",
+    "require",
+]
+
+
+class BadRobotError(Exception):
+    """Base of all deliberate errors. `str(error)` is a whole sentence that names the place, the value and the cure."""
+
+
+class MediaError(BadRobotError):
+    """A video that cannot be opened or decoded.
+
+    Attributes: `path` of the file, `where` it broke ("open", "demux", "frame 17", ...), `reason` as the decoder says.
+    """
+
+    def __init__(self, path: str | Path, where: str, reason: str) -> None:
+        self.path = Path(path)
+        self.where = where
+        self.reason = reason
+        super().__init__(f"{path}: broke at {where}: {reason}")
+
+
+class SourceError(BadRobotError):
+    """A dump or lab folder that cannot be read at all (a defect of one rollout is a Rejection instead)."""
+
+
+class RecipeError(BadRobotError):
+    """A recipe that is not valid, or that asks for what is not there."""
+
+
+class ReleaseError(BadRobotError):
+    """A folder that is not a release, or a release whose files do not match its manifest."""
+
+
+class PredictionsError(BadRobotError):
+    """A predictions file that is malformed or does not belong to the release."""
+
+
+class EndpointError(BadRobotError):
+    """A model endpoint that gave no usable answer after all retries."""
+
+
+class MissingExtraError(BadRobotError):
+    """An optional dependency that is not installed."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        self.module = module
+        self.extra = extra
+        super().__init__(f"{module} is not installed; it comes with: pip install 'bad-robot-behavior[{extra}]'")
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or raise MissingExtraError naming the pip command that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        if module != missing and not module.startswith(missing + "."):
+            raise
+        raise MissingExtraError(module, extra) from error

@@ -1,0 +1,37 @@
+"""Ids and keys: hashes of what a source calls things, never random."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+_SEPARATOR = "\x1f"  # ASCII unit separator: cannot occur in a file name or YAML scalar that a source gives us
+
+
+def stable_id(*parts: str) -> str:
+    """First 80 bits of the SHA-256 of the parts, as 20 lower-case hex digits. Same parts, same id, on any machine."""
+    return hashlib.sha256(_SEPARATOR.join(parts).encode()).hexdigest()[:20]
+
+
+def session_id(source: str, session_ref: str) -> str:
+    """Id of a session from the source's name and the source's own session id."""
+    return stable_id("session", source, session_ref)
+
+
+def rollout_id(source: str, session_ref: str, episode_ref: str, label: str) -> str:
+    """Id of a rollout from (source, the source's own session and episode ids, policy letter)."""
+    return stable_id("rollout", source, session_ref, episode_ref, label)
+
+
+def pair_id(rollout_a: str, rollout_b: str) -> str:
+    """Id of a preference between two rollouts, in the order in which they were presented."""
+    return stable_id("pair", rollout_a, rollout_b)
+
+
+def instruction_key(instruction: str) -> str:
+    """The instruction as a grouping key: NFKC, case-folded, single spaces, no quotes and no closing punctuation."""
+    text = unicodedata.normalize("NFKC", instruction).casefold()
+    text = re.sub(r"[\"'`\u2018\u2019\u201c\u201d]", "", text)
+    text = re.sub(r"\s+", " ", text).strip()
+    return text.rstrip(" .!?,;:") or text

@@ -1,0 +1,169 @@
+"""The recipe: a YAML file that says how one release is built. Paths in it are relative to the recipe's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from bad_robot_behavior.errors import RecipeError
+from bad_robot_behavior.schema.records import Positive, Record, Text, Unit
+
+Reason = Annotated[str, Meta(min_length=10)]
+
+
+class SourceSettings(Record, frozen=True, kw_only=True):
+    """Where rollouts come from, and what is known of their licence."""
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9_]{1,40}$", description="goes into ids: never change it")]
+    kind: Literal["roboarena", "folder"]
+    path: Text
+    license: Annotated[str | None, Meta(description="SPDX id the source declares; null: look it up by kind")] = None
+    license_evidence: Annotated[str | None, Meta(description="where the statement stands: a URL or a file")] = None
+    license_checked: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    attribution: str | None = None
+    robot: str | None = None
+    synthetic_generator: Annotated[
+        str | None, Meta(description="set where a simulator made the source, such as metaworld 3.1.1")
+    ] = None
+
+
+class ScreenSettings(Record, frozen=True, kw_only=True):
+    min_duration_s: Positive = 0.2
+    max_duration_s: Positive = 900.0
+    black_luma: Annotated[float, Meta(ge=0, le=255, description="mean luma under which a frame is black")] = 4.0
+    frozen_difference: Annotated[
+        float, Meta(ge=0, description="mean absolute luma difference under which two frames are the same")
+    ] = 0.02
+
+
+class LicenseSettings(Record, frozen=True, kw_only=True):
+    allow: Annotated[tuple[Text, ...], Meta(min_length=1, description="SPDX ids that this release may carry")]
+
+
+class FacesSettings(Record, frozen=True, kw_only=True):
+    detector: Literal["centerface", "none"] = "centerface"
+    threshold: Unit = 0.2
+    padding: Annotated[float, Meta(ge=0, le=2, description="part of the box's size added on each side")] = 0.3
+    window_s: Annotated[float, Meta(ge=0, description="boxes are united over this many seconds each way")] = 0.5
+    waived_because: Annotated[
+        Reason | None, Meta(description="required with detector none: why no face can be there")
+    ] = None
+
+
+class ScrubSettings(Record, frozen=True, kw_only=True):
+    pseudonym_key_file: Annotated[
+        str | None, Meta(description="file with the secret for evaluator pseudonyms; keep it outside any release")
+    ] = None
+    pseudonym_key_env: Annotated[str | None, Meta(description="environment variable with that secret")] = None
+    drop_evaluators: Annotated[bool, Meta(description="leave evaluators out, no key needed")] = False
+    faces: FacesSettings = FacesSettings()
+
+
+class EndpointSettings(Record, frozen=True, kw_only=True):
+    """An OpenAI-compatible endpoint."""
+
+    base_url: Annotated[str, Meta(pattern="^https?://")]
+    model: Text
+    api_key_env: Annotated[str | None, Meta(description="environment variable with the key; null: none needed")] = None
+    concurrency: Annotated[int, Meta(ge=1, le=256)] = 8
+    timeout_s: Positive = 120.0
+    max_attempts: Annotated[int, Meta(ge=1, le=20)] = 6
+
+
+class DistillSettings(Record, frozen=True, kw_only=True):
+    endpoint: EndpointSettings | None = None
+    max_tokens: Annotated[int, Meta(ge=64)] = 1024
+
+
+class RewardSettings(Record, frozen=True, kw_only=True):
+    """Preference-guided self-distillation. Without an endpoint no curve is made and `reward` stays null."""
+
+    endpoint: EndpointSettings | None = None
+    scorer: Literal["gvl"] = "gvl"
+    num_frames: Annotated[int, Meta(ge=3, le=64)] = 30
+    samples: Annotated[int, Meta(ge=1, le=64, description="m")] = 10
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.8
+    image_size: Annotated[int, Meta(ge=64, le=1024, description="longer side in pixels")] = 320
+    seed: int = 0
+
+
+class SplitSettings(Record, frozen=True, kw_only=True):
+    seed: int = 0
+    train: Unit = 0.8
+    validation: Unit = 0.1
+    test: Unit = 0.1
+    near_duplicate_bits: Annotated[
+        int, Meta(ge=0, le=64, description="mean Hamming distance per 64-bit frame hash up to which videos are one")
+    ] = 4
+    keep_test: Annotated[
+        str | None, Meta(description="folder of an earlier release: what was in its test split stays in test")
+    ] = None
+
+
+class PackageSettings(Record, frozen=True, kw_only=True):
+    videos: Annotated[
+        Literal["auto", "files", "shards"], Meta(description="auto: files up to 2,000 rollouts, shards above")
+    ] = "auto"
+    shard_size_mb: Annotated[int, Meta(ge=1, le=2000)] = 400
+    row_group_size: Annotated[int, Meta(ge=1, le=50)] = 10
+
+
+class Recipe(Record, frozen=True, kw_only=True):
+    """How one release is built."""
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,80}$")]
+    version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
+    title: Text
+    description: Text
+    sources: Annotated[tuple[SourceSettings, ...], Meta(min_length=1)]
+    license: LicenseSettings
+    screen: ScreenSettings = ScreenSettings()
+    scrub: ScrubSettings = ScrubSettings()
+    distill: DistillSettings = DistillSettings()
+    reward: RewardSettings = RewardSettings()
+    split: SplitSettings = SplitSettings()
+    package: PackageSettings = PackageSettings()
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file. Raises RecipeError that names the file, the field, the value and what is legal."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(
+            f"{path}: cannot be read: {error.strerror}. Give the path of a recipe, such as recipes/example.yaml"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: is not valid YAML: {error}") from error
+    try:
+        recipe = msgspec.convert(data, Recipe, strict=True)
+    except msgspec.ValidationError as error:
+        raise RecipeError(f"{path}: {error}. The fields are described in docs/recipe.md") from error
+    names = [source.name for source in recipe.sources]
+    if len(set(names)) != len(names):
+        raise RecipeError(
+            f"{path}: sources have the same name: {', '.join(names)}. A name goes into ids, so each needs its own"
+        )
+    fractions = recipe.split.train + recipe.split.validation + recipe.split.test
+    if abs(fractions - 1) > 1e-9:
+        raise RecipeError(f"{path}: split.train + split.validation + split.test is {fractions:g}; it must be 1")
+    faces = recipe.scrub.faces
+    if faces.detector == "none" and not faces.waived_because:
+        raise RecipeError(
+            f"{path}: scrub.faces.detector is none, so scrub.faces.waived_because must say why no face can be seen"
+        )
+    keys = [recipe.scrub.pseudonym_key_file, recipe.scrub.pseudonym_key_env, recipe.scrub.drop_evaluators or None]
+    if sum(key is not None for key in keys) != 1:
+        raise RecipeError(
+            f"{path}: scrub needs exactly one of pseudonym_key_file, pseudonym_key_env, drop_evaluators: true; "
+            "evaluator names never go into a release as they are"
+        )
+    return recipe

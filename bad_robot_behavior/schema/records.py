@@ -1,0 +1,365 @@
+"""What a rollout is: the typed records that flow through every stage and into a release.
+
+These classes are the one source of truth. The JSON Schemas in `schema/json/` are generated from them
+(`python -m bad_robot_behavior.schema`), and so are the Arrow schemas of the parquet tables. `None` means unknown;
+no field stands in for an unknown value with a default.
+
+Units: seconds are file time (what a player shows) unless a name says otherwise; scores and progress lie in [0, 1];
+rewards lie in [-1, 1]; hashes are lower-case hex SHA-256.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+SCHEMA_VERSION = "1.0.0"
+
+Id = Annotated[str, Meta(pattern="^[0-9a-f]{20}$", description="first 80 bits of a SHA-256, lower-case hex")]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Unit = Annotated[float, Meta(ge=0, le=1)]
+Signed = Annotated[float, Meta(ge=-1, le=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Text = Annotated[str, Meta(min_length=1)]
+
+Role = Literal["exterior_1", "exterior_2", "wrist"]
+TaskCategory = Literal["pick_place", "push_pull", "open_close", "stack", "reorient", "pour", "tool_use", "other"]
+Outcome = Literal["success", "success_suboptimal", "success_side_effect", "failure", "unknown"]
+Severity = Literal["none", "low", "medium", "catastrophic"]
+AnnotatorType = Literal["human", "llm", "simulator", "rule"]
+CurveKind = Literal["progress", "reward"]
+CurveProvenance = Literal["self_distilled", "sampled", "simulator", "human"]
+Choice = Literal["a", "b", "tie"]
+Stage = Literal["source", "screen", "license", "scrub", "distill", "reward", "split", "package"]
+SplitName = Literal["train", "validation", "test"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all records: immutable, keyword-only, closed to unknown fields."""
+
+
+class Video(Record, frozen=True, kw_only=True):
+    """One camera's video of a rollout."""
+
+    camera: Annotated[Text, Meta(description="the source's own name of the camera")]
+    path: Annotated[
+        str | None,
+        Meta(description="where the file lies: relative to the release; null where the bytes are in config `videos`"),
+    ]
+    width: Annotated[int, Meta(gt=0, description="pixels")]
+    height: Annotated[int, Meta(gt=0, description="pixels")]
+    fps: Annotated[float, Meta(gt=0, description="frames per second of file time")]
+    capture_hz: Annotated[
+        float | None,
+        Meta(description="frames per second of real time; RoboArena records at 15 Hz and writes at 10 fps"),
+    ] = None
+    num_frames: Annotated[int, Meta(gt=0, description="frames counted in the stream, not read from the header")]
+    codec: Text
+    size_bytes: Annotated[int, Meta(gt=0)]
+    sha256: Sha256
+
+
+class Videos(Record, frozen=True, kw_only=True):
+    """The views of one rollout by role. At least one is there."""
+
+    exterior_1: Video | None = None
+    exterior_2: Video | None = None
+    wrist: Video | None = None
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """One thing that went wrong in a rollout. Category and kind are slugs of taxonomy.yaml; `unknown` is legal."""
+
+    category: Text
+    kind: Text
+    severity: Severity | None = None
+    start_s: Seconds | None = None
+    end_s: Seconds | None = None
+    description: str | None = None
+    source_label: Annotated[str | None, Meta(description="the source's own label, verbatim")] = None
+    annotator: Annotated[Text, Meta(description="pseudonym, model name, simulator name or rule id")]
+    annotator_type: AnnotatorType
+    observable: Annotated[bool | None, Meta(description="can a camera see it")] = None
+    mapping_version: Annotated[Text, Meta(description="version of taxonomy.yaml that category and kind belong to")]
+
+
+class Critique(Record, frozen=True, kw_only=True):
+    """What the distiller made of the feedback, for one rollout."""
+
+    text: Text
+    attributed_spans: Annotated[
+        tuple[Text, ...], Meta(description="the sentences of the feedback that the critique rests on, verbatim")
+    ]
+    model: Text
+    prompt_sha256: Sha256 | None
+
+
+class RewardCurve(Record, frozen=True, kw_only=True):
+    """Values per sampled frame of one camera."""
+
+    name: Text
+    kind: CurveKind
+    scorer: Text
+    model: str | None
+    role: Role
+    frame_index: tuple[Count, ...]
+    value: tuple[Signed, ...]
+    provenance: CurveProvenance
+    samples: Annotated[int | None, Meta(description="how many samples were drawn (m)")] = None
+    kept_sample: Annotated[int | None, Meta(description="index of the sample kept; null where none agreed")] = None
+    margin: Annotated[
+        float | None, Meta(description="difference of the mean values of preferred and rejected, kept sample")
+    ] = None
+    agreement: Annotated[
+        Literal["match", "no_match", "not_usable"] | None,
+        Meta(description="did any sample order the pair as the human did; not_usable: tie or no partner"),
+    ] = None
+
+
+class Detector(Record, frozen=True, kw_only=True):
+    """A privacy detector that a recipe names, and whether it ran on this rollout."""
+
+    name: Text
+    version: str | None
+    ran: bool
+    reason: Annotated[str | None, Meta(description="why it did not run, in the recipe's words; null where it ran")] = (
+        None
+    )
+
+
+class Privacy(Record, frozen=True, kw_only=True):
+    """What the scrub stage did to one rollout."""
+
+    faces_found: Annotated[int | None, Meta(description="boxes over all frames and cameras; null: no detector ran")]
+    frames_masked: Count | None
+    text_redactions: Count
+    audio_removed: Annotated[bool, Meta(description="an audio track was there and is gone")]
+    metadata_removed: Annotated[bool, Meta(description="container tags were there and are gone")]
+    detectors: tuple[Detector, ...]
+    verdict: Annotated[
+        Literal["clean", "redacted", "not_fully_checked"],
+        Meta(description="clean: all ran, nothing found; not_fully_checked: a detector was waived by the recipe"),
+    ]
+
+
+class Synthetic(Record, frozen=True, kw_only=True):
+    """How a rollout was made, where no robot made it."""
+
+    generator: Text
+    injector: str | None
+    parameters: Annotated[str, Meta(description="JSON object")]
+    seed: int | None
+
+
+class Provenance(Record, frozen=True, kw_only=True):
+    """Where the bytes came from."""
+
+    raw_sha256: Annotated[tuple[Sha256, ...], Meta(description="of the raw video files, in role order")]
+    content_sha256: Annotated[
+        tuple[Sha256, ...], Meta(description="of the decoded frames, in role order; survives a change of container")
+    ] = ()
+    fingerprint: Annotated[
+        tuple[str, ...],
+        Meta(description="perceptual hash of each video in role order: 16 hex digits for each of 8 sampled frames"),
+    ] = ()
+    recipe_sha256: Sha256 | None
+    engine_version: Text
+
+
+class RolloutRow(Record, frozen=True, kw_only=True):
+    """One attempt of one policy at one instruction: a row of table `rollouts`."""
+
+    rollout_id: Id
+    session_id: Id
+    source: Annotated[Text, Meta(description="name of the source in the recipe, such as roboarena")]
+    source_ref: Annotated[Text, Meta(description="the source's own session and episode ids")]
+    split: SplitName | None = None
+    site: Annotated[str | None, Meta(description="normalised institution")] = None
+    evaluator: Annotated[str | None, Meta(description="keyed pseudonym")] = None
+    policy: str | None = None
+    robot: str | None = None
+    instruction: Text
+    instruction_key: Annotated[Text, Meta(description="normalised: case, spaces and trailing punctuation removed")]
+    task_category: TaskCategory
+    task_category_source: Annotated[Literal["rule", "llm", "human", "simulator"], Meta(description="who assigned it")]
+    videos: Videos
+    num_steps: Annotated[int | None, Meta(description="control steps")] = None
+    control_hz: Positive | None = None
+    score: Annotated[Unit | None, Meta(description="a human's graded judgement")] = None
+    success: bool | None = None
+    outcome: Outcome
+    failures: tuple[Failure, ...] = ()
+    feedback: Annotated[str | None, Meta(description="scrubbed")] = None
+    critique: Critique | None = None
+    rewards: tuple[RewardCurve, ...] = ()
+    reward: tuple[Signed, ...] | None = None
+    reward_frame_index: tuple[Count, ...] | None = None
+    license: Annotated[str | None, Meta(description="SPDX id")] = None
+    attribution: str | None = None
+    license_evidence: str | None = None
+    privacy: Privacy | None = None
+    synthetic: Synthetic | None = None
+    provenance: Provenance
+
+
+class Preference(Record, frozen=True, kw_only=True):
+    """A human's choice between two rollouts of a session: a row of table `preferences`."""
+
+    pair_id: Id
+    session_id: Id
+    rollout_a: Id
+    rollout_b: Id
+    preference: Choice
+    feedback: str | None = None
+    evaluator: str | None = None
+    presented_first: Literal["a", "b"] | None = None
+    split: SplitName | None = None
+
+
+class Session(Record, frozen=True, kw_only=True):
+    """What was said about a session as a whole. Each rollout carries its session until packaging."""
+
+    session_id: Id
+    feedback: str | None = None
+    preferences: tuple[Preference, ...] = ()
+    labels: Annotated[
+        tuple[tuple[str, str], ...],
+        Meta(description="(label, rollout_id): how the feedback names the rollouts, such as A and B"),
+    ] = ()
+
+
+class Rollout(RolloutRow, frozen=True, kw_only=True):
+    """A rollout on its way through the stages: the row, and what becomes tables of its own at packaging."""
+
+    session: Session
+    trajectory: Annotated[
+        str | None, Meta(description="path of a .npz with state, action, state_columns, action_columns; no pickles")
+    ] = None
+
+
+class Column(Record, frozen=True, kw_only=True):
+    """One column of a state or action array."""
+
+    name: Text
+    unit: str | None
+
+
+class Trajectory(Record, frozen=True, kw_only=True):
+    """A row of table `trajectories`. state and action are (T, D) float32; T counts control steps."""
+
+    rollout_id: Id
+    split: SplitName | None = None
+    state: tuple[tuple[float, ...], ...]
+    action: tuple[tuple[float, ...], ...]
+    state_columns: tuple[Column, ...]
+    action_columns: tuple[Column, ...]
+
+
+class Demonstration(Record, frozen=True, kw_only=True):
+    """A failed rollout prepared as an in-context example: a row of table `demonstrations`."""
+
+    demonstration_id: Id
+    rollout_id: Id
+    session_id: Id
+    split: SplitName | None = None
+    level: Literal["text", "text_video", "text_video_dense"]
+    task_category: TaskCategory
+    instruction: Text
+    instruction_key: Text
+    text: Text
+    role: Role | None = None
+    frame_index: tuple[Count, ...] | None = None
+    value: tuple[Signed, ...] | None = None
+
+
+class Rejection(Record, frozen=True, kw_only=True):
+    """Something that was read and not packaged, and why. Carries no personal data."""
+
+    subject: Literal["rollout", "session", "preference"]
+    subject_id: Id
+    session_id: Id | None
+    source: Text
+    source_ref: Text
+    stage: Stage
+    code: Annotated[Text, Meta(description="id of the rule that was broken; docs/rules.md lists them")]
+    detail: Text
+
+
+class LicenseVerdict(Record, frozen=True, kw_only=True):
+    """What is known of a source's licence, and what follows: a row of LICENSES.md."""
+
+    source: Text
+    license: Annotated[str | None, Meta(description="SPDX id; null: unknown, which blocks")]
+    evidence: Annotated[str | None, Meta(description="where the statement stands")]
+    checked: Annotated[str | None, Meta(description="date the evidence was read, ISO 8601")]
+    attribution: str | None
+    redistribution: bool | None
+    derivatives: bool | None
+    commercial: bool | None
+    allowed: bool
+    reason: Text
+
+
+class Prediction(Record, frozen=True, kw_only=True):
+    """A row of a predictions file: what a scorer said of one rollout."""
+
+    rollout_id: Id
+    role: Role | None = None
+    frame_index: tuple[Count, ...]
+    value: tuple[float, ...]
+    model: Text
+    parameters: Annotated[str, Meta(description="JSON object: everything the scorer was run with")]
+    error: Annotated[
+        str | None, Meta(description="why there is no curve (frame_index and value are empty then); null: it worked")
+    ] = None
+
+
+class ReleaseFile(Record, frozen=True, kw_only=True):
+    path: Text
+    sha256: Sha256
+    size_bytes: Count
+
+
+class Counts(Record, frozen=True, kw_only=True):
+    """The count identity of a build: rollouts_read = rollouts_packaged + rollouts_rejected."""
+
+    rollouts_read: Count
+    rollouts_packaged: Count
+    rollouts_rejected: Count
+    sessions: Count
+    preferences: Count
+    trajectories: Count
+    demonstrations: Count
+    videos: Count
+    rejections_by_code: dict[str, Count]
+    rollouts_by_split: dict[str, Count]
+
+
+class ModelUse(Record, frozen=True, kw_only=True):
+    stage: Stage
+    model: Text
+    prompt_sha256: Sha256 | None
+    parameters: dict[str, Any]
+
+
+class ReleaseManifest(Record, frozen=True, kw_only=True):
+    """release.json: what a release holds and what it was made with."""
+
+    name: Text
+    version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
+    schema_version: Text
+    taxonomy_version: Text
+    engine_version: Text
+    recipe: dict[str, Any]
+    recipe_sha256: Sha256
+    counts: Counts
+    models: tuple[ModelUse, ...]
+    licenses: tuple[LicenseVerdict, ...]
+    waived_detectors: tuple[Detector, ...]
+    video_layout: Literal["files", "shards"]
+    configs: tuple[str, ...]
+    files: tuple[ReleaseFile, ...]

@@ -1,0 +1,51 @@
+"""The one Protocol behind which every reward model stands."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bad_robot_behavior.schema import CurveKind
+
+
+class Clip(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scorer is shown of one rollout.
+
+    frames: (N, H, W, 3) uint8 RGB, or None for a scorer with `needs_frames = False`;
+    frame_index: (N,) int64, increasing, positions in a video of `num_frames` frames.
+    """
+
+    rollout_id: str
+    instruction: str
+    frames: NDArray[np.uint8] | None
+    frame_index: NDArray[np.int64]
+    num_frames: int
+    fps: float
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scorer says: value (N,) float64, one for each frame of the clip, or None and the reason in `error`."""
+
+    value: NDArray[np.float64] | None
+    error: str | None = None
+
+
+class Scorer(Protocol):
+    """Maps (frames, instruction) to a reward curve. Deterministic: same clip and parameters, same curve."""
+
+    name: str
+    kind: CurveKind
+    needs_frames: bool
+    num_frames: int
+    """How many frames a clip should have (fewer where the video is shorter)."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything that decides the curve, as JSON; stored with each prediction. Holds no secrets."""
+        ...
+
+    def score(self, clips: list[Clip]) -> list[Curve]:
+        """One curve for each clip, in order. A clip that cannot be scored gives an `error`, never a made-up value."""
+        ...
