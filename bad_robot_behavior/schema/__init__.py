@@ -51,6 +51,7 @@ from bad_robot_behavior.schema.records import (
     Videos,
 )
 from bad_robot_behavior.schema.rules import Defect, Rule, all_rules, rule, shorten
+from bad_robot_behavior.schema.task import task_category
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -108,4 +109,5 @@ __all__ = [
     "session_id",
     "shorten",
     "stable_id",
+    "task_category",
 ]
