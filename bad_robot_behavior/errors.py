@@ -7,6 +7,7 @@
       ReleaseError             a release that is missing, incomplete or not one
       PredictionsError         a predictions file that cannot be joined with a release
       EndpointError            a model endpoint that could not be made to answer
+      EngineError              a worker process that kept dying
       MissingExtraError        an optional dependency that is not installed
 
 A single bad rollout is never an error: it is a `schema.Rejection` and the build goes on.
@@ -21,6 +22,7 @@ from types import ModuleType
 __all__ = [
     "BadRobotError",
     "EndpointError",
+    "EngineError",
     "MediaError",
     "MissingExtraError",
     "PredictionsError",
@@ -33,6 +35,9 @@ __all__ = [
 
 class BadRobotError(Exception):
     """Base of all deliberate errors. `str(error)` is a whole sentence that names the place, the value and the cure."""
+
+    exit_code = 2
+    """What the command line exits with: 2 where the caller can mend it at once, 1 where something broke on the way."""
 
 
 class MediaError(BadRobotError):
@@ -66,6 +71,14 @@ class PredictionsError(BadRobotError):
 
 class EndpointError(BadRobotError):
     """A model endpoint that gave no usable answer after all retries."""
+
+    exit_code = 1
+
+
+class EngineError(BadRobotError):
+    """A worker process that died again and again on the same work."""
+
+    exit_code = 1
 
 
 class MissingExtraError(BadRobotError):

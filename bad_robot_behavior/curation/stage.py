@@ -56,6 +56,10 @@ class Source(Protocol):
         """References of all sessions in a fixed order. Cheap: lists, does not read. Raises SourceError."""
         ...
 
+    def files(self, session: str) -> list[Path]:
+        """The raw files that `read(session)` may look at. A change of one makes what was made of them stale."""
+        ...
+
     def read(self, session: str, store: Store) -> Iterator[Rollout | Rejection]:
         """The rollouts of one session, or why one of them (or the whole session) cannot be had."""
         ...

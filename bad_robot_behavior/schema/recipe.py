@@ -127,6 +127,10 @@ class Recipe(Record, frozen=True, kw_only=True):
     reward: RewardSettings = RewardSettings()
     split: SplitSettings = SplitSettings()
     package: PackageSettings = PackageSettings()
+    expected_rejections: Annotated[
+        dict[str, Annotated[int, Meta(ge=1)]],
+        Meta(description="rule id to number of rejections known and accepted; any other makes `build` exit with 1"),
+    ] = {}
 
 
 def read_recipe(path: Path) -> Recipe:

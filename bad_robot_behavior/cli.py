@@ -1,0 +1,257 @@
+"""The command line: thin, and every heavy import is inside the command that needs it.
+
+Exit codes: 0 fine, 1 found problems, 2 used wrongly, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bad_robot_behavior import __version__
+from bad_robot_behavior.errors import BadRobotError
+
+if TYPE_CHECKING:
+    from bad_robot_behavior.schema import Defect
+
+FILE = click.Path(path_type=Path)
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
+
+
+class Group(click.Group):
+    """Turns errors that a user can cause into one sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BadRobotError as error:
+            _fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _fail("stopped; nothing is half written. Run the same command again to go on", 130)
+        except OSError as error:
+            # A full disk, a folder without write permission: the user can mend it, a traceback would not help.
+            place = f"{error.filename}: " if error.filename else ""
+            _fail(f"{place}{error.strerror or error}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"bad-robot: {message}", err=True)
+    raise SystemExit(code)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="bad-robot")
+def main() -> None:
+    """Turn failed robot rollouts into a dataset that reward models can learn from and be tested on."""
+
+
+@main.command()
+@click.argument("folder", type=FILE)
+def init(folder: Path) -> None:
+    """Write a commented lab folder to fill in.
+
+    Example: bad-robot init my-lab
+    """
+    from bad_robot_behavior.curation.sources.init import write_template
+
+    for path in write_template(folder):
+        click.echo(path)
+    click.echo(f"Fill it in, then run: bad-robot validate {folder}")
+
+
+@main.command()
+@click.argument("path", type=FILE)
+@click.option("--release", type=FILE, help="The release that a predictions file belongs to.")
+@as_json
+def validate(path: Path, release: Path | None, as_json: bool) -> None:
+    """Name every defect of a lab folder, a RoboArena dump, a release or a predictions file, with its place and cure.
+
+    Example: bad-robot validate my-lab
+    """
+    from bad_robot_behavior.validate import validate as check
+
+    kind, defects = check(path, release)
+    if as_json:
+        import msgspec
+
+        _print_json({"path": str(path), "kind": kind, "defects": msgspec.to_builtins(defects)})
+    else:
+        _print_defects(path, kind, defects)
+    raise SystemExit(1 if defects else 0)
+
+
+@main.group()
+def download() -> None:
+    """Fetch public data."""
+
+
+@download.command("roboarena")
+@click.argument("folder", type=FILE)
+@click.option("--dump", default="RoboArena/DataDump_02-03-2026", show_default=True, help="Which dump on the Hub.")
+@click.option("--revision", help="Commit to fetch; by default the newest, which is then pinned in the folder.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first sessions.")
+def download_roboarena(folder: Path, dump: str, revision: str | None, limit: int | None) -> None:
+    """Fetch a public RoboArena dump, pinned to one revision. Started again, it goes on where it stopped.
+
+    Example: bad-robot download roboarena dumps/roboarena --limit 20
+    """
+    from bad_robot_behavior.curation.sources.download import download_roboarena as fetch
+
+    click.echo(fetch(folder, dump=dump, revision=revision, limit=limit))
+
+
+@main.command()
+@click.argument("recipe", type=FILE)
+@click.option("-o", "--out", type=FILE, required=True, help="Where the release goes.")
+@click.option("--work", type=FILE, help="Folder for intermediate results; holds raw text.  [default: OUT.work]")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
+@click.option("--shard", metavar="K/N", help="Run only every N-th shard from the K-th (from 1), without packaging.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first sessions of each source.")
+@as_json
+def build(
+    recipe: Path, out: Path, work: Path | None, workers: int, shard: str | None, limit: int | None, as_json: bool
+) -> None:
+    """Build the release that a recipe describes: the whole chain, resumable.
+
+    Exits with 1 where rollouts were rejected that the recipe does not expect.
+
+    Example: bad-robot build recipes/example.yaml -o bad-robot-behavior
+    """
+    import msgspec
+
+    from bad_robot_behavior.build import build as run
+
+    report = run(recipe, out, work=work, workers=workers, part=_part(shard), limit=limit)
+    if as_json:
+        _print_json(msgspec.to_builtins(report))
+    else:
+        from bad_robot_behavior.build import summary
+
+        click.echo(summary(report))
+    raise SystemExit(1 if report.unexpected_rejections else 0)
+
+
+@main.command()
+@click.argument("release", type=FILE)
+@click.option("--name", default="bad-robot-behavior", show_default=True, help="The name for load_dataset.")
+def install(release: Path, name: str) -> None:
+    """Make load_dataset("bad-robot-behavior") work from any folder, without a network.
+
+    Example: bad-robot install ./bad-robot-behavior
+    """
+    from bad_robot_behavior.builder.install import install as seed
+
+    seed(release, name)
+    click.echo(f'installed: load_dataset("{name}") now gives {release}')
+
+
+@main.command()
+@click.argument("release", type=FILE)
+@click.option("--scorer", required=True, help="random, constant, time_ramp, duration or gvl.")
+@click.option("-o", "--out", type=FILE, required=True, help="Predictions file (parquet).")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Only one split.")
+@click.option("--base-url", help="For gvl: an OpenAI-compatible endpoint, such as http://localhost:8000/v1.")
+@click.option("--model", help="For gvl: the model's name at the endpoint.")
+@click.option("--api-key-env", help="For gvl: environment variable that holds the key.")
+@click.option("--num-frames", type=click.IntRange(3, 64), default=30, show_default=True, help="For gvl.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="For gvl.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="Only the first rollouts.")
+def score(
+    release: Path,
+    scorer: str,
+    out: Path,
+    split: str | None,
+    base_url: str | None,
+    model: str | None,
+    api_key_env: str | None,
+    num_frames: int,
+    concurrency: int,
+    seed: int,
+    limit: int | None,
+) -> None:
+    """Let a scorer write a reward curve for every rollout of a release.
+
+    Example: bad-robot score bad-robot-behavior --scorer time_ramp -o time_ramp.parquet
+    """
+    from bad_robot_behavior.score import score as run
+
+    options: dict[str, Any] = {"seed": seed}
+    if scorer == "gvl":
+        if not base_url or not model:
+            raise click.UsageError("gvl needs --base-url and --model")
+        options |= {"base_url": base_url, "model": model, "api_key_env": api_key_env}
+        options |= {"num_frames": num_frames, "concurrency": concurrency}
+    count, errors = run(release, scorer, out, split=split, limit=limit, **options)
+    click.echo(f"{out}: {count} rollouts scored by {scorer}, {errors} without a curve")
+    raise SystemExit(1 if errors else 0)
+
+
+@main.command()
+@click.argument("release", type=FILE)
+@click.argument("predictions", type=FILE, nargs=-1)
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Only one split.")
+@click.option("--draws", type=click.IntRange(10), default=1000, show_default=True, help="Bootstrap draws.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--html", type=FILE, help="Also write one self-contained page.")
+@as_json
+def evaluate(
+    release: Path,
+    predictions: tuple[Path, ...],
+    split: str | None,
+    draws: int,
+    seed: int,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare scorers with humans: ordering accuracy with intervals, beside the floors.
+
+    Without predictions the floors stand alone.
+
+    Example: bad-robot evaluate bad-robot-behavior time_ramp.parquet --html report.html
+    """
+    from bad_robot_behavior.benchmark import predictions as files
+    from bad_robot_behavior.benchmark import protocol, report
+    from bad_robot_behavior.builder.loader import load
+
+    loaded = load(release)
+    read = [files.read(path) for path in predictions]
+    results = protocol.evaluate(loaded, read, split=split, draws=draws, seed=seed)
+    if html is not None:
+        report.html(results, loaded, read, html)
+    if as_json:
+        click.echo(report.to_json(results))
+        return
+    click.echo(report.table(results))
+    if html is not None:
+        click.echo(f"report: {html}")
+    click.echo(f"release: {loaded.path}")
+
+
+def _part(shard: str | None) -> tuple[int, int] | None:
+    if shard is None:
+        return None
+    k, _, n = shard.partition("/")
+    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n)):
+        raise click.UsageError(f"--shard {shard}: give K/N with 1 <= K <= N, such as 2/8")
+    return int(k) - 1, int(n)
+
+
+def _print_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def _print_defects(path: Path, kind: str, defects: Iterable[Defect]) -> None:
+    count = 0
+    for count, defect in enumerate(defects, 1):
+        click.echo(str(defect))
+    click.echo(f"{path}: {kind}, " + (f"{count} defects" if count else "no defects"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

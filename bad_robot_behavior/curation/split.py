@@ -1,0 +1,162 @@
+"""Splits without leaks: rollouts that share a session, an instruction or a near-duplicate video stay together.
+
+The three relations are joined by union-find into groups, and a group goes to one split as a whole. Groups are taken in
+the order of a seeded hash and each goes where the most is missing, so sizes come close to the fractions asked for and
+the result depends on nothing but the rollouts and the seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow.dataset
+from numpy.typing import NDArray
+
+from bad_robot_behavior.errors import RecipeError
+from bad_robot_behavior.schema import Rollout, SplitName, SplitSettings
+
+_BLOCK = 512  # rows compared at once: 512 x 10,000 fingerprints of 8 words are 330 MB of intermediate results at most
+
+
+class SplitItem(msgspec.Struct, frozen=True):
+    """What decides the split of one rollout; small, so that a release's worth of them fits in memory."""
+
+    rollout_id: str
+    session_id: str
+    instruction_key: str
+    fingerprint: tuple[str, ...]
+
+
+def split_item(rollout: Rollout) -> SplitItem:
+    """The part of a rollout that `assign_splits` looks at."""
+    return SplitItem(
+        rollout.rollout_id, rollout.session_id, rollout.instruction_key, rollout.provenance.fingerprint
+    )
+
+
+def assign_splits(
+    items: Iterable[SplitItem], settings: SplitSettings, earlier_test: frozenset[str] = frozenset()
+) -> dict[str, SplitName]:
+    """rollout_id -> split. A group that holds a rollout of `earlier_test` goes to test whatever the fractions say."""
+    rows = list(items)
+    groups = _groups(rows, settings.near_duplicate_bits)
+    members: dict[int, list[str]] = defaultdict(list)
+    for row, group in zip(rows, groups, strict=True):
+        members[group].append(row.rollout_id)
+    wanted: dict[SplitName, float] = {
+        name: fraction * len(rows)
+        for name, fraction in (("train", settings.train), ("validation", settings.validation), ("test", settings.test))
+    }
+    filled: Counter[SplitName] = Counter()
+    result: dict[str, SplitName] = {}
+
+    def order(group: int) -> tuple[bool, str]:
+        # Groups that must go to test come first, so that the fractions are filled knowing of them.
+        first = min(members[group])
+        return (
+            earlier_test.isdisjoint(members[group]),
+            hashlib.sha256(f"{settings.seed}:{first}".encode()).hexdigest(),
+        )
+
+    for group in sorted(members, key=order):
+        ids = members[group]
+        if not earlier_test.isdisjoint(ids):
+            split: SplitName = "test"
+        else:
+            split = max((name for name in wanted if wanted[name] > 0), key=lambda name: wanted[name] - filled[name])
+        filled[split] += len(ids)
+        for rollout_id in ids:
+            result[rollout_id] = split
+    return result
+
+
+def read_test_ids(release: Path) -> frozenset[str]:
+    """The rollout ids of the test split of an earlier release. Raises RecipeError where it is not a release."""
+    folder = release / "rollouts"
+    if not (release / "release.json").is_file() or not folder.is_dir():
+        raise RecipeError(f"split.keep_test: {release} is not a release (no release.json and rollouts/ in it)")
+    files = [str(path) for path in sorted(folder.glob("test-*.parquet"))]
+    if not files:
+        return frozenset()
+    table = pyarrow.dataset.dataset(files, format="parquet").to_table(columns=["rollout_id"])
+    return frozenset(table.column("rollout_id").to_pylist())
+
+
+def leaks(items: Iterable[SplitItem], splits: Mapping[str, SplitName], near_duplicate_bits: int) -> list[str]:
+    """What two different splits share, in words; empty where nothing leaks."""
+    rows = list(items)
+    found: list[str] = []
+    for what in ("session_id", "instruction_key"):
+        seen: dict[str, set[SplitName]] = defaultdict(set)
+        for row in rows:
+            seen[getattr(row, what)].add(splits[row.rollout_id])
+        found += [f"{what} {key!r} is in {', '.join(sorted(names))}" for key, names in seen.items() if len(names) > 1]
+    for first, second in _near_duplicates([row.fingerprint for row in rows], near_duplicate_bits):
+        a, b = rows[first].rollout_id, rows[second].rollout_id
+        if splits[a] != splits[b]:
+            found.append(f"near-duplicate videos: {a} is in {splits[a]}, {b} in {splits[b]}")
+    return found
+
+
+def _groups(rows: list[SplitItem], bits: int) -> list[int]:
+    parent = list(range(len(rows)))
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    def join(i: int, j: int) -> None:
+        low, high = sorted((find(i), find(j)))
+        parent[high] = low
+
+    for what in ("session_id", "instruction_key"):
+        first: dict[str, int] = {}
+        for i, row in enumerate(rows):
+            join(i, first.setdefault(getattr(row, what), i))
+    for i, j in _near_duplicates([row.fingerprint for row in rows], bits):
+        join(i, j)
+    return [find(i) for i in range(len(rows))]
+
+
+def _near_duplicates(fingerprints: list[tuple[str, ...]], bits: int) -> Iterable[tuple[int, int]]:
+    """Pairs (i, j) with a video each that differ by at most `bits` of 64, on average over their sampled frames.
+
+    Every video is compared with every other one whatever its role, since a copy can hide under another camera's name.
+    Quadratic, at about 25 ns a pair.
+    """
+    by_length: dict[int, tuple[list[int], list[str]]] = defaultdict(lambda: ([], []))
+    owner_of: dict[str, int] = {}
+    for i, videos in enumerate(fingerprints):
+        for video in videos:
+            # Equal hashes are paired with the first of them only: a thousand copies are not half a million pairs.
+            first = owner_of.setdefault(video, i)
+            if first != i:
+                yield first, i
+                continue
+            owners, hashes = by_length[len(video)]
+            owners.append(i)
+            hashes.append(video)
+    for length, (owners, hashes) in sorted(by_length.items()):
+        words = length // 16
+        if words == 0:
+            continue
+        owner = np.asarray(owners)
+        table: NDArray[np.uint64] = np.array(
+            [[int(h[16 * w : 16 * w + 16], 16) for w in range(words)] for h in hashes], dtype=np.uint64
+        )
+        for start in range(0, len(table), _BLOCK):
+            block = table[start : start + _BLOCK]
+            distance = np.zeros((len(block), len(table) - start), dtype=np.uint16)
+            for w in range(words):
+                distance += np.bitwise_count(block[:, w, None] ^ table[None, start:, w])
+            for i, j in zip(*np.nonzero(distance <= bits * words), strict=True):
+                a, b = int(owner[start + i]), int(owner[start + j])
+                if a < b:
+                    yield a, b

@@ -1,0 +1,40 @@
+"""A scorer over a release, written as a predictions file: the library side of `bad-robot score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bad_robot_behavior import scorers
+from bad_robot_behavior.benchmark import predictions
+from bad_robot_behavior.builder.loader import load
+from bad_robot_behavior.schema import EndpointSettings
+from bad_robot_behavior.scorers.run import score_release
+
+
+def score(
+    release: Path, scorer: str, out: Path, *, split: str | None = None, limit: int | None = None, **options: Any
+) -> tuple[int, int]:
+    """Score the rollouts of a release and write predictions to `out`; (rollouts, those without a curve).
+
+    `options` go to the scorer; for gvl `base_url`, `model`, `api_key_env` and `concurrency` describe its endpoint.
+    """
+    loaded = load(release, split=split)
+    if scorer == "gvl":
+        options["client"] = _client(out, options)
+    made = score_release(loaded, scorers.get(scorer, **options), limit=limit)
+    return predictions.write(out, made)
+
+
+def _client(out: Path, options: dict[str, Any]) -> Any:
+    from bad_robot_behavior.vlm.cache import Cache
+    from bad_robot_behavior.vlm.openai_client import OpenAIClient
+
+    settings = EndpointSettings(
+        base_url=options.pop("base_url"),
+        model=options.pop("model"),
+        api_key_env=options.pop("api_key_env", None),
+        concurrency=options.pop("concurrency", 8),
+    )
+    # Beside the predictions: a run that is stopped pays for nothing twice.
+    return OpenAIClient(settings, Cache(out.with_suffix(".requests.sqlite")))

@@ -1,0 +1,98 @@
+"""Splits: nothing leaks, nothing is lost, the same input gives the same splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bad_robot_behavior.curation.split import SplitItem, assign_splits, leaks, read_test_ids
+from bad_robot_behavior.errors import RecipeError
+from bad_robot_behavior.schema import SplitSettings, stable_id
+
+
+def random_fingerprint(seed: int) -> str:
+    return np.random.default_rng(seed).bytes(64).hex()
+
+
+def flip(fingerprint: str, bits: int, shift: int = 0) -> str:
+    """The fingerprint with `bits` bits of each frame's hash inverted, from bit `shift` on."""
+    mask = ((1 << bits) - 1) << shift
+    words = [int(fingerprint[i : i + 16], 16) ^ mask for i in range(0, len(fingerprint), 16)]
+    return "".join(f"{word:016x}" for word in words)
+
+
+def item(n: int, session: int, instruction: str, fingerprint: str | None = None) -> SplitItem:
+    return SplitItem(
+        stable_id("r", str(n)), stable_id("s", str(session)), instruction, (fingerprint or random_fingerprint(n),)
+    )
+
+
+items = st.lists(
+    st.tuples(st.integers(0, 12), st.integers(0, 9), st.integers(0, 30)), min_size=1, max_size=60
+).map(lambda rows: [item(n, s, f"task {i}", random_fingerprint(1000 + f)) for n, (s, i, f) in enumerate(rows)])
+
+
+@given(items, st.integers(0, 5))
+def test_no_split_shares_session_instruction_or_video(rows: list[SplitItem], seed: int) -> None:
+    settings = SplitSettings(seed=seed, train=0.5, validation=0.2, test=0.3)
+    splits = assign_splits(rows, settings)
+    assert set(splits) == {row.rollout_id for row in rows}
+    assert leaks(rows, splits, settings.near_duplicate_bits) == []
+    assert assign_splits(rows, settings) == splits
+
+
+def test_near_duplicates_stay_together_and_others_do_not_join() -> None:
+    original = random_fingerprint(1)
+    rows = [item(i, i, f"task {i}") for i in range(40)]
+    rows.append(item(100, 100, "copy a", original))
+    rows.append(item(101, 101, "copy b", flip(original, 4)))
+    rows.append(item(102, 102, "not a copy", flip(original, 5, shift=20)))
+    distinct = set()
+    for seed in range(30):
+        splits = assign_splits(rows, SplitSettings(seed=seed, train=0.4, validation=0.3, test=0.3))
+        assert splits[rows[40].rollout_id] == splits[rows[41].rollout_id]
+        distinct.add(splits[rows[40].rollout_id] == splits[rows[42].rollout_id])
+    assert distinct == {True, False}
+
+
+def test_fractions_are_met_when_groups_are_small() -> None:
+    rows = [item(i, i, f"task {i}") for i in range(1000)]
+    splits = list(assign_splits(rows, SplitSettings(train=0.8, validation=0.1, test=0.1)).values())
+    assert [splits.count(name) for name in ("train", "validation", "test")] == [800, 100, 100]
+
+
+def test_a_fraction_of_zero_stays_empty() -> None:
+    rows = [item(i, i, f"task {i}") for i in range(10)]
+    assert set(assign_splits(rows, SplitSettings(train=1, validation=0, test=0)).values()) == {"train"}
+
+
+def test_what_was_ever_in_test_stays_there_with_all_its_kin() -> None:
+    rows = [item(i, i // 2, f"task {i // 2}") for i in range(40)]
+    before = assign_splits(rows[:20], SplitSettings(train=0.5, validation=0, test=0.5))
+    earlier = frozenset(r for r, split in before.items() if split == "test")
+    after = assign_splits(rows, SplitSettings(seed=9, train=0.9, validation=0, test=0.1), earlier)
+    assert all(after[r] == "test" for r in earlier)
+    assert leaks(rows, after, 4) == []
+
+
+def test_planted_leaks_of_each_kind_are_found() -> None:
+    shared = random_fingerprint(5)
+    rows = [
+        item(0, 0, "wipe"),
+        item(1, 0, "stack"),
+        item(2, 2, "pour"),
+        item(3, 3, "pour"),
+        item(4, 4, "open", shared),
+        item(5, 5, "push", flip(shared, 3)),
+    ]
+    found = leaks(rows, {row.rollout_id: ("train", "test")[i % 2] for i, row in enumerate(rows)}, 4)
+    assert [text.split(" ")[0] for text in found] == ["session_id", "instruction_key", "near-duplicate"]
+
+
+def test_keep_test_of_what_is_not_a_release(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="is not a release"):
+        read_test_ids(tmp_path)
