@@ -1,1 +1,27 @@
-""""""
+"""The one place that opens a video: probe, decode, sample, encode, strip. Everything goes through PyAV."""
+
+from bad_robot_behavior.media.opening import CODECS, MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MediaInput
+from bad_robot_behavior.media.picture import jpeg, resize
+from bad_robot_behavior.media.probing import Probe, probe, video
+from bad_robot_behavior.media.reading import decode, frames
+from bad_robot_behavior.media.sampling import sample, sample_index
+from bad_robot_behavior.media.writing import encode, remux
+
+__all__ = [
+    "CODECS",
+    "MAX_BYTES",
+    "MAX_FRAMES",
+    "MAX_PIXELS",
+    "MediaInput",
+    "Probe",
+    "decode",
+    "encode",
+    "frames",
+    "jpeg",
+    "probe",
+    "remux",
+    "resize",
+    "sample",
+    "sample_index",
+    "video",
+]

@@ -1,0 +1,138 @@
+"""What a video file is: counted, not believed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import av.container
+import av.video.stream
+import msgspec
+
+from bad_robot_behavior.errors import MediaError
+from bad_robot_behavior.media.opening import MediaInput, codec_of, name_of, open_video, packets, size_of
+from bad_robot_behavior.schema import Video
+
+# Every mp4 carries these; they say nothing about who made it, where or with what.
+_BRANDS = frozenset({"major_brand", "minor_version", "compatible_brands"})
+_NEUTRAL = frozenset(
+    {
+        ("language", "und"),
+        ("vendor_id", "[0][0][0][0]"),
+        ("handler_name", "VideoHandler"),
+        ("handler_name", "SoundHandler"),
+    }
+)
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """A video as it is. `width` and `height` in pixels as coded, `fps` in frames per second of file time."""
+
+    width: int
+    height: int
+    fps: float
+    num_frames: int  # frames a decoder shows, counted in the stream
+    codec: str  # FFmpeg's name, such as h264
+    pix_fmt: str
+    duration_s: float  # num_frames / fps
+    has_audio: bool
+    streams: tuple[str, ...]  # kinds in file order: video, audio, subtitle, data, attachment
+    tags: dict[str, str]  # what someone wrote into the file: container tags, stream tags as streamN.key, chapterN.key
+    size_bytes: int
+
+
+def probe(source: MediaInput) -> Probe:
+    """Read a whole file's packets, decode nothing.
+
+    Tags leave out the brands and neutral handler names that every mp4 has, so a file that `remux` wrote has none.
+    Raises MediaError for a missing, empty or foreign file, for one without frames, and for one with fewer frames than
+    its header claims (the sign of a copy that broke off).
+    """
+    with open_video(source) as (container, stream):
+        claimed = stream.frames
+        counted = shown = 0
+        end = 0.0
+        for packet in packets(source, container, stream):
+            counted += 1
+            shown += not packet.is_discard
+            if packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        check_count(source, container, counted, claimed, end)
+        if shown == 0:
+            raise MediaError(name_of(source), "packet 0", "there is no frame in the video stream")
+        rate = stream.average_rate or stream.guessed_rate
+        if not rate or rate <= 0:
+            raise MediaError(name_of(source), "open", "the file does not say how many frames there are per second")
+        context = stream.codec_context
+        return Probe(
+            width=context.width,
+            height=context.height,
+            fps=float(rate),
+            num_frames=shown,
+            codec=codec_of(stream),
+            pix_fmt=context.pix_fmt or "unknown",
+            duration_s=shown / float(rate),
+            has_audio=bool(container.streams.audio),
+            streams=tuple(item.type for item in container.streams),
+            tags=_tags(container),
+            size_bytes=size_of(source),
+        )
+
+
+def video(path: str | Path, camera: str, capture_hz: float | None = None) -> Video:
+    """The record of one camera's file. `capture_hz`: frames per second of real time, where that is known.
+
+    Raises MediaError as `probe` does.
+    """
+    found = probe(path)
+    with Path(path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Video(
+        camera=camera,
+        path=str(path),
+        width=found.width,
+        height=found.height,
+        fps=found.fps,
+        capture_hz=capture_hz,
+        num_frames=found.num_frames,
+        codec=found.codec,
+        size_bytes=found.size_bytes,
+        sha256=digest,
+    )
+
+
+def check_count(
+    source: MediaInput, container: av.container.InputContainer, counted: int, claimed: int, end: float
+) -> None:
+    """A header that claims more than there is means that the file was cut."""
+    if counted < claimed:
+        # An edit list may legally hide whole groups of frames: count once more without it.
+        with open_video(source, ignore_editlist="1") as (plain, stream):
+            counted = sum(1 for _ in packets(source, plain, stream))
+        if counted < claimed:
+            raise MediaError(
+                name_of(source),
+                f"packet {counted}",
+                f"the header claims {claimed} frames, the file ends after {counted}",
+            )
+    if claimed == 0 and "matroska" in container.format.name and container.duration:
+        # Matroska counts no frames but states how long the file is; other streams may run on after the video.
+        promised = container.duration / av.time_base
+        if len(container.streams) == 1 and end < promised - 0.5:
+            raise MediaError(
+                name_of(source),
+                f"packet {counted}",
+                f"the header claims {promised:.2f} s, the file ends at {end:.2f} s",
+            )
+
+
+def _tags(container: av.container.InputContainer) -> dict[str, str]:
+    found = {key: value for key, value in container.metadata.items() if key.lower() not in _BRANDS}
+    for number, stream in enumerate(container.streams):
+        for key, value in stream.metadata.items():
+            if (key, value) not in _NEUTRAL:
+                found[f"stream{number}.{key}"] = value
+    for number, chapter in enumerate(container.chapters()):
+        for key, value in (chapter["metadata"] or {"start": str(chapter["start"])}).items():
+            found[f"chapter{number}.{key}"] = value
+    return found

@@ -1,0 +1,79 @@
+"""Decoding a video from its first frame to its last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from bad_robot_behavior.errors import MediaError
+from bad_robot_behavior.media.opening import MediaInput, VideoPacket, guard, name_of, open_video, packets
+
+Pixels = NDArray[np.uint8]
+
+
+def decode(source: MediaInput) -> Iterator[VideoFrame]:
+    """Every frame in order as PyAV gives it (planes in the file's own pixel format), strictly checked.
+
+    Raises MediaError at "frame N" where decoding breaks, where the picture changes its size, or where the decoder
+    gives fewer frames than the stream has packets.
+    """
+    with open_video(source) as (container, stream):
+        number = expected = 0
+        size: tuple[int, int] | None = None
+        for packet in _with_flush(packets(source, container, stream)):
+            expected += packet is not None and not packet.is_discard
+            for frame in decode_packet(source, stream.codec_context, packet, number):
+                if size is None:
+                    size = (frame.width, frame.height)
+                elif size != (frame.width, frame.height):
+                    reason = f"the picture changes from {size[0]}x{size[1]} to {frame.width}x{frame.height}"
+                    raise MediaError(name_of(source), f"frame {number}", reason)
+                yield frame
+                number += 1
+        if number < expected or number == 0:
+            reason = f"the decoder gave {number} frames of {expected}"
+            raise MediaError(name_of(source), f"frame {number}", reason)
+
+
+def frames(source: MediaInput) -> Iterator[Pixels]:
+    """Every frame in order as RGB, uint8 (H, W, 3), one at a time in memory. Raises MediaError as `decode` does."""
+    convert = Converter()
+    for frame in decode(source):
+        yield convert(frame)
+
+
+class Converter:
+    """Frames to RGB arrays with one scaling context for all frames of a video."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> Pixels:
+        """The frame as RGB, uint8 (H, W, 3), by the frame's own colour matrix and range."""
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        return np.asarray(rgb.to_ndarray(), dtype=np.uint8)
+
+
+def decode_packet(
+    source: MediaInput, context: VideoCodecContext, packet: VideoPacket | None, number: int
+) -> list[VideoFrame]:
+    """What the decoder gives for a packet, or what it still holds for None; `number` frames came before.
+
+    Raises MediaError at "frame N" for an error, and for a frame that the decoder itself marks as damaged.
+    """
+    with guard(source, f"frame {number}"):
+        decoded = context.decode(packet)
+    for offset, frame in enumerate(decoded):
+        if frame.is_corrupt:
+            raise MediaError(name_of(source), f"frame {number + offset}", "the decoder marks the frame as damaged")
+    return decoded
+
+
+def _with_flush(demuxed: Iterable[VideoPacket]) -> Iterator[VideoPacket | None]:
+    yield from demuxed
+    yield None
