@@ -1,1 +1,1 @@
-""""""
+"""From curated rollouts to a release, and everything that loads one."""

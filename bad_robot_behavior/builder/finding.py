@@ -1,0 +1,52 @@
+"""Finding a release that is no folder: by the name it was installed under, or on the Hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bad_robot_behavior.errors import ReleaseError
+
+
+def installed_file(name: str) -> Path:
+    """The note that says where the release installed as `name` lies. Beside the Hugging Face caches, under HF_HOME."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HOME) / "bad-robot-behavior" / f"{name}.json"
+
+
+def find_release(name: str) -> Path:
+    """The folder of an installed release, or of the Hub snapshot of `owner/name`. Raises ReleaseError."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ReleaseError(f"{name}: there is no such folder") from error
+    note = installed_file(name)
+    if "/" not in name:
+        if not note.is_file():
+            raise ReleaseError(
+                f"{name}: there is no such folder, and no release is installed under this name; "
+                "run: bad-robot install RELEASE"
+            )
+        folder = Path(json.loads(note.read_text(encoding="utf-8"))["path"])
+        if not folder.is_dir():
+            raise ReleaseError(
+                f"{name}: was installed from {folder}, which is gone; run bad-robot install with its new place"
+            )
+        return folder
+    return _download(name)
+
+
+def _download(repo_id: str) -> Path:
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, repo_type="dataset"))
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ReleaseError(f"{repo_id}: is no folder, and the Hub does not give it: {reason}") from error

@@ -1,0 +1,104 @@
+"""The files of a release beside its tables and videos: card, licences, change log, taxonomy, schemas, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from bad_robot_behavior import schema
+from bad_robot_behavior.builder.card import card
+from bad_robot_behavior.builder.croissant import croissant
+from bad_robot_behavior.builder.folder import MANIFEST
+from bad_robot_behavior.schema import LicenseVerdict, Recipe, ReleaseFile, ReleaseManifest
+
+_SCHEMA = Path(schema.__file__).parent
+
+
+def taxonomy_version() -> str:
+    """The version that taxonomy.yaml gives itself."""
+    data = yaml.safe_load((_SCHEMA / "taxonomy.yaml").read_text(encoding="utf-8"))
+    return str(data["version"])
+
+
+def write_paperwork(
+    root: Path, recipe: Recipe, draft: ReleaseManifest, changelog: str | None
+) -> ReleaseManifest:
+    """Write everything that describes a release whose tables and videos lie in `root`, release.json last.
+
+    `draft` is the manifest without its files; returns it with them.
+    """
+    _write(root / "LICENSES.md", licenses(draft.licenses))
+    _write(root / "CHANGELOG.md", changelog or f"# Changes\n\n## {recipe.version}\n\nFirst entry of this file.\n")
+    shutil.copyfile(_SCHEMA / "taxonomy.yaml", root / "taxonomy.yaml")
+    (root / "schema").mkdir()
+    for path in sorted((_SCHEMA / "json").glob("*.json")):
+        shutil.copyfile(path, root / "schema" / path.name)
+    data = msgspec.structs.replace(draft, files=list_files(root))
+    _write(root / "README.md", card(recipe, data))
+    _write(root / "croissant.json", croissant(recipe, data))
+    described = tuple(_file(root, root / name) for name in ("README.md", "croissant.json"))
+    manifest = msgspec.structs.replace(
+        data, files=tuple(sorted((*data.files, *described), key=lambda file: file.path))
+    )
+    write_manifest(root, manifest)
+    return manifest
+
+
+def write_manifest(root: Path, manifest: ReleaseManifest) -> None:
+    """Write release.json."""
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    (root / MANIFEST).write_bytes(text + b"\n")
+
+
+def list_files(root: Path) -> tuple[ReleaseFile, ...]:
+    """Every file under `root` but release.json, sorted by path, with size and SHA-256."""
+    paths = sorted(path for path in root.rglob("*") if path.is_file() and path != root / MANIFEST)
+    return tuple(sorted((_file(root, path) for path in paths), key=lambda file: file.path))
+
+
+def licenses(verdicts: tuple[LicenseVerdict, ...]) -> str:
+    """LICENSES.md: a row for each source, with the evidence and what follows."""
+    lines = [
+        "# Licences",
+        "",
+        "What is known of each source's licence, where it stands, and what follows. `unknown` blocks a source.",
+        "",
+        "| source | licence | evidence | read on | attribution | redistribution | derivatives | commercial | allowed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for verdict in verdicts:
+        cells = [
+            verdict.source,
+            verdict.license,
+            verdict.evidence,
+            verdict.checked,
+            verdict.attribution,
+            _word(verdict.redistribution),
+            _word(verdict.derivatives),
+            _word(verdict.commercial),
+            f"{_word(verdict.allowed)}: {verdict.reason}",
+        ]
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _word(value: bool | None) -> str:
+    return "unknown" if value is None else "yes" if value else "no"
+
+
+def _cell(text: str | None) -> str:
+    return "unknown" if text is None else " ".join(text.replace("|", "\\|").split())
+
+
+def _file(root: Path, path: Path) -> ReleaseFile:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ReleaseFile(path=path.relative_to(root).as_posix(), sha256=digest, size_bytes=path.stat().st_size)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
