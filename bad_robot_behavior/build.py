@@ -25,7 +25,7 @@ from bad_robot_behavior import __version__
 from bad_robot_behavior.builder.package import write_release
 from bad_robot_behavior.curation import sources
 from bad_robot_behavior.curation.distill import Distill
-from bad_robot_behavior.curation.license import License, verdict
+from bad_robot_behavior.curation.license import License, verdicts
 from bad_robot_behavior.curation.reward import Reward
 from bad_robot_behavior.curation.screen import DUPLICATE, Duplicates, Screen
 from bad_robot_behavior.curation.scrub import Scrub
@@ -213,12 +213,11 @@ def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozense
     )
 
 
-def _survey(recipe: Recipe, shards: list[Shard]) -> tuple[list[SplitItem], list[Rejection], list[LicenseVerdict]]:
-    settings = {source.name: source for source in recipe.sources}
+def _survey(recipe: Recipe, shards: list[Shard]) -> tuple[list[SplitItem], list[Rejection], tuple[LicenseVerdict, ...]]:
     seen = Duplicates()
     items: list[SplitItem] = []
     rejections: list[Rejection] = []
-    licenses: dict[str, LicenseVerdict] = {}
+    licensed: dict[tuple[str | None, ...], Rollout] = {}
     for rollout in _curated(shards):
         original = seen.seen(rollout)
         if original is not None:
@@ -236,11 +235,9 @@ def _survey(recipe: Recipe, shards: list[Shard]) -> tuple[list[SplitItem], list[
             )
             continue
         items.append(split_item(rollout))
-        found = verdict(
-            settings[rollout.source], recipe.license, rollout.license, rollout.license_evidence, rollout.attribution
-        )
-        licenses.setdefault(json.dumps(msgspec.to_builtins(found), sort_keys=True), found)
-    return items, rejections, [licenses[key] for key in sorted(licenses)]
+        terms = (rollout.source, rollout.license, rollout.license_evidence, rollout.attribution)
+        licensed.setdefault(terms, rollout)
+    return items, rejections, verdicts(licensed.values(), recipe.license, recipe.sources)
 
 
 def _finished(shards: list[Shard], splits: dict[str, SplitName], recipe_sha256: str) -> Iterator[Rollout]:

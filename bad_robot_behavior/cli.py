@@ -158,9 +158,9 @@ def install(release: Path, name: str) -> None:
 @click.option("--base-url", help="For gvl: an OpenAI-compatible endpoint, such as http://localhost:8000/v1.")
 @click.option("--model", help="For gvl: the model's name at the endpoint.")
 @click.option("--api-key-env", help="For gvl: environment variable that holds the key.")
-@click.option("--num-frames", type=click.IntRange(3, 64), default=30, show_default=True, help="For gvl.")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="For gvl.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--num-frames", type=click.IntRange(3, 64), help="For gvl.  [default: 30]")
+@click.option("--concurrency", type=click.IntRange(1, 256), help="For gvl: requests at a time.  [default: 8]")
+@click.option("--seed", type=int, help="For random and gvl.  [default: 0]")
 @click.option("--limit", type=click.IntRange(1), help="Only the first rollouts.")
 def score(
     release: Path,
@@ -170,9 +170,9 @@ def score(
     base_url: str | None,
     model: str | None,
     api_key_env: str | None,
-    num_frames: int,
-    concurrency: int,
-    seed: int,
+    num_frames: int | None,
+    concurrency: int | None,
+    seed: int | None,
     limit: int | None,
 ) -> None:
     """Let a scorer write a reward curve for every rollout of a release.
@@ -181,12 +181,17 @@ def score(
     """
     from bad_robot_behavior.score import score as run
 
-    options: dict[str, Any] = {"seed": seed}
-    if scorer == "gvl":
-        if not base_url or not model:
-            raise click.UsageError("gvl needs --base-url and --model")
-        options |= {"base_url": base_url, "model": model, "api_key_env": api_key_env}
-        options |= {"num_frames": num_frames, "concurrency": concurrency}
+    if scorer == "gvl" and not (base_url and model):
+        raise click.UsageError("gvl needs --base-url and --model")
+    given = {
+        "base_url": base_url,
+        "model": model,
+        "api_key_env": api_key_env,
+        "num_frames": num_frames,
+        "concurrency": concurrency,
+        "seed": seed,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
     count, errors = run(release, scorer, out, split=split, limit=limit, **options)
     click.echo(f"{out}: {count} rollouts scored by {scorer}, {errors} without a curve")
     raise SystemExit(1 if errors else 0)
@@ -220,7 +225,7 @@ def evaluate(
     from bad_robot_behavior.builder.loader import load
 
     loaded = load(release)
-    read = [files.read(path) for path in predictions]
+    read = [files.read(path, loaded) for path in predictions]
     results = protocol.evaluate(loaded, read, split=split, draws=draws, seed=seed)
     if html is not None:
         report.html(results, loaded, read, html)

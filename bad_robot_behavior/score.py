@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from bad_robot_behavior import scorers
 from bad_robot_behavior.benchmark import predictions
 from bad_robot_behavior.builder.loader import load
-from bad_robot_behavior.schema import EndpointSettings
+from bad_robot_behavior.schema import EndpointSettings, Prediction
 from bad_robot_behavior.scorers.run import score_release
 
 
@@ -22,8 +24,18 @@ def score(
     loaded = load(release, split=split)
     if scorer == "gvl":
         options["client"] = _client(out, options)
-    made = score_release(loaded, scorers.get(scorer, **options), limit=limit)
-    return predictions.write(out, made)
+    made = scorers.get(scorer, **options)
+    total = len(loaded) if limit is None else min(limit, len(loaded))
+    errors = 0
+
+    def counted() -> Iterator[Prediction]:
+        nonlocal errors
+        for prediction in score_release(islice(loaded, total), made, total=total):
+            errors += prediction.error is not None
+            yield prediction
+
+    rows = predictions.write(out, counted(), predictions.describe(loaded))
+    return rows, errors
 
 
 def _client(out: Path, options: dict[str, Any]) -> Any:

@@ -13,8 +13,9 @@ def validate(path: Path, release: Path | None = None) -> tuple[str, list[Defect]
     """(what the path is, its defects). Raises BadRobotError where it is nothing that can be validated."""
     if path.is_file() and path.suffix == ".parquet":
         from bad_robot_behavior.benchmark.predictions import check as check_predictions
+        from bad_robot_behavior.builder.loader import load
 
-        return "predictions file", check_predictions(path, release)
+        return "predictions file", check_predictions(path, None if release is None else load(release))
     if path.is_file() and path.suffix in {".yaml", ".yml"}:
         from bad_robot_behavior.schema import read_recipe
 
