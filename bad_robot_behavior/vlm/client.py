@@ -33,11 +33,17 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: dict[str, Any] | None = None
 
 
+Lack = Literal["transport", "refused", "empty"]
+"""Why there is no text. transport: the endpoint did not answer, asking again later may help, so a build must not be
+marked complete; refused: it answered that it will not; empty: it answered with nothing, or was cut off."""
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What came back: the text, or the reason why there is none."""
 
     text: str | None
     error: str | None = None
+    lack: Lack | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached: bool = False
@@ -49,5 +55,6 @@ class Client(Protocol):
     model: str
 
     def ask(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answers in the order of the requests. Never raises for one bad answer: its `error` says why there is none."""
+        """Answers in the order of the requests. Never raises for one bad answer: its `error` and `lack` say why there
+        is none. Raises EndpointError where no request at all can work, such as a wrong key or an unknown model."""
         ...

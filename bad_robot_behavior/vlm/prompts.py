@@ -1,0 +1,44 @@
+"""Prompts are files in `prompts/`, so that their hash can stand beside everything that was made with them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from string import Template
+
+import msgspec
+
+_FOLDER = Path(__file__).parent / "prompts"
+_HEADING = re.compile(r"^=== ([a-z_]+) ===\n", re.MULTILINE)
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """A prompt file: its name, the SHA-256 of its bytes, and its parts by heading (`=== name ===`)."""
+
+    name: str
+    sha256: str
+    parts: dict[str, str]
+
+    def fill(self, part: str, **values: str | int) -> str:
+        """A part with its `$names` replaced. Values are not read for names again, so they may hold any text.
+        Raises KeyError for a part or a value that is missing."""
+        return Template(self.parts[part]).substitute(values)
+
+
+def load_prompt(name: str) -> tuple[str, str]:
+    """(text, SHA-256 hex of its bytes) of `prompts/<name>.txt`. Raises ValueError that lists the names there are."""
+    path = _FOLDER / f"{name}.txt"
+    if not re.fullmatch(r"[a-z0-9_]+", name) or not path.is_file():
+        names = ", ".join(sorted(p.stem for p in _FOLDER.glob("*.txt")))
+        raise ValueError(f"there is no prompt {name!r}; there are: {names}")
+    data = path.read_bytes()
+    return data.decode("utf-8"), hashlib.sha256(data).hexdigest()
+
+
+def read_prompt(name: str) -> Prompt:
+    """The prompt file cut into its parts."""
+    text, sha256 = load_prompt(name)
+    pieces = _HEADING.split(text)
+    headed = zip(pieces[1::2], pieces[2::2], strict=True)
+    return Prompt(name, sha256, {heading: body.strip() for heading, body in headed})
