@@ -3,7 +3,7 @@
 from bad_robot_behavior.media.opening import CODECS, MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MediaInput
 from bad_robot_behavior.media.picture import jpeg, resize
 from bad_robot_behavior.media.probing import Probe, probe, video
-from bad_robot_behavior.media.reading import decode, frames
+from bad_robot_behavior.media.reading import decode, frames, full_range, planes
 from bad_robot_behavior.media.sampling import sample, sample_index
 from bad_robot_behavior.media.writing import encode, remux
 
@@ -17,7 +17,9 @@ __all__ = [
     "decode",
     "encode",
     "frames",
+    "full_range",
     "jpeg",
+    "planes",
     "probe",
     "remux",
     "resize",

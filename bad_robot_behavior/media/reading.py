@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from bad_robot_behavior.errors import MediaError
 from bad_robot_behavior.media.opening import MediaInput, VideoPacket, guard, name_of, open_video, packets
 
 Pixels = NDArray[np.uint8]
+
+_PLANAR = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "gray"})
+_SAME_EVERYWHERE = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT)
 
 
 def decode(source: MediaInput) -> Iterator[VideoFrame]:
@@ -77,3 +80,24 @@ def decode_packet(
 def _with_flush(demuxed: Iterable[VideoPacket]) -> Iterator[VideoPacket | None]:
     yield from demuxed
     yield None
+
+
+def planes(frame: VideoFrame) -> list[Pixels]:
+    """The picture as the decoder left it, a uint8 array (h, w) for each plane: luma first, then colour if there is any.
+
+    Formats that are not 8-bit planar become yuv444p, on the way that is the same on every machine.
+    """
+    if frame.format.name not in _PLANAR:
+        frame = frame.reformat(format="yuv444p", interpolation=_SAME_EVERYWHERE)
+    found: list[Pixels] = []
+    for plane in frame.planes:
+        rows = np.frombuffer(memoryview(plane), dtype=np.uint8)[: plane.line_size * plane.height]
+        found.append(rows.reshape(plane.height, plane.line_size)[:, : plane.width])
+    return found
+
+
+def full_range(frame: VideoFrame) -> bool:
+    """True where luma runs from 0 to 255, False where it runs from 16 (black) to 235 (white), as video mostly does."""
+    if frame.format.name.startswith("yuv"):
+        return frame.format.name.startswith("yuvj") or frame.color_range == int(ColorRange.JPEG)
+    return frame.format.name == "gray"
