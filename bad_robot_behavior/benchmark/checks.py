@@ -1,0 +1,343 @@
+"""What can be wrong with a predictions file, by named rules. Vectorised: no loop over values."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bad_robot_behavior.benchmark.metrics import Ints
+from bad_robot_behavior.schema import Defect, Role, Rule, rule, shorten
+from bad_robot_behavior.scorers import MAX_VALUE
+
+if TYPE_CHECKING:
+    from bad_robot_behavior.builder.loader import Release
+
+SCHEMA = pa.schema(
+    [
+        pa.field("rollout_id", pa.string(), nullable=False),
+        pa.field("role", pa.string()),
+        pa.field("frame_index", pa.list_(pa.int64()), nullable=False),
+        pa.field("value", pa.list_(pa.float64()), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("parameters", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+    ]
+)
+METADATA_KEY = b"bad_robot_behavior.release"
+_OPTIONAL = ("role", "error")
+_SHOWN = 100  # rows named for one rule; the rest are counted
+MAX_BYTES = 8 << 30
+_ID = re.compile("[0-9a-f]{20}")
+
+UNREADABLE = rule(
+    "predictions.unreadable",
+    "A predictions file must be a parquet file that can be read.",
+    cure="Write it with pyarrow or pandas as docs/benchmark.md shows.",
+)
+TOO_LARGE = rule(
+    "predictions.too_large",
+    f"A predictions file must hold at most {MAX_BYTES >> 30} GiB of data.",
+    cure="Sample fewer frames of each rollout; 30 are usual.",
+)
+MISSING_COLUMN = rule(
+    "predictions.missing_column",
+    "A predictions file must have the columns rollout_id, frame_index, value, model, parameters.",
+    cure="Add the column; docs/benchmark.md lists them all.",
+)
+WRONG_TYPE = rule(
+    "predictions.wrong_type",
+    "Each column must have its type: text, list of integers for frame_index, list of numbers for value.",
+    cure="Cast the column before writing.",
+)
+EMPTY = rule(
+    "predictions.empty",
+    "A predictions file must have a row for each rollout that was scored.",
+    cure="Score at least one rollout; one that cannot be scored gets a row with an error.",
+)
+NULL_VALUE = rule(
+    "predictions.null_value",
+    "Only role and error may be null.",
+    cure="Give the value; a rollout that could not be scored has empty lists and an error.",
+)
+MALFORMED_ID = rule(
+    "predictions.malformed_id",
+    "A rollout_id is 20 lower-case hex digits.",
+    cure="Copy rollout_id from the release.",
+)
+DUPLICATE = rule(
+    "predictions.duplicate_rollout",
+    "A rollout may be in a predictions file once.",
+    cure="Keep one row a rollout; write a second file for a second camera or setting.",
+)
+CURVE_OR_ERROR = rule(
+    "predictions.curve_or_error",
+    "A row has either a curve or an error, not both and not neither.",
+    cure="Give values, or empty lists and the reason in error.",
+)
+LENGTHS = rule(
+    "predictions.lengths_differ",
+    "frame_index and value must have the same length.",
+    cure="Give one value for each frame index.",
+)
+NOT_FINITE = rule(
+    "predictions.not_finite",
+    "Values must be finite.",
+    cure="A rollout on which the model gives NaN or infinity gets empty lists and an error.",
+)
+TOO_BIG = rule(
+    "predictions.value_too_big",
+    f"Values must lie within -{MAX_VALUE:g} and {MAX_VALUE:g}, so that ties can be told from rounding.",
+    cure="Scale all values of the model by the same factor; the order does not change.",
+)
+NOT_INCREASING = rule(
+    "predictions.frame_index_not_increasing",
+    "Frame indices must be 0 or more, and increase.",
+    cure="Sort the frames by time, and give each once.",
+)
+PAST_END = rule(
+    "predictions.frame_index_past_end",
+    "Frame indices must lie within the video.",
+    cure="Count frames from 0 to num_frames - 1 of the camera that was shown.",
+)
+UNKNOWN_ROLE = rule(
+    "predictions.unknown_role",
+    "role must be a camera that the rollout has: exterior_1, exterior_2 or wrist.",
+    cure="Use the role names of the release, or leave role null.",
+)
+MIXED_MODELS = rule(
+    "predictions.mixed_models",
+    "All rows of a file must have the same model and parameters.",
+    cure="Write one file for each model and setting.",
+)
+BAD_PARAMETERS = rule(
+    "predictions.bad_parameters",
+    "parameters must be a JSON object.",
+    cure='Write json.dumps of everything the model was run with, "{}" where that is nothing.',
+)
+UNKNOWN_ROLLOUT = rule(
+    "predictions.unknown_rollout",
+    "Each rollout_id must be in the release.",
+    cure="Evaluate against the release that was scored.",
+)
+OTHER_RELEASE = rule(
+    "predictions.other_release",
+    "A file that says which release it scored must be evaluated against that release.",
+    cure="Evaluate against that release, or score this one.",
+)
+
+
+class _Report:
+    """Collects defects; of one rule at most `_SHOWN` rows are named and the rest counted."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = str(path)
+        self.defects: list[Defect] = []
+
+    def file_defect(self, broken: Rule, message: str, **details: Any) -> None:
+        self.defects.append(Defect(rule=broken.id, file=self.file, message=message, **details))
+
+    def rows(self, broken: Rule, field: str, rows: Iterable[int], value: Callable[[int], Any], message: str) -> None:
+        numbers = [int(row) for row in rows]
+        for row in numbers[:_SHOWN]:
+            self.file_defect(broken, message, field=field, row=row, value=shorten(value(row)))
+        if len(numbers) > _SHOWN:
+            self.file_defect(broken, f"{message}, in {len(numbers) - _SHOWN} more rows", field=field)
+
+
+def examine(path: Path, release: Release | None = None) -> tuple[pa.Table | None, list[Defect]]:
+    """The file as a table of `SCHEMA` (None where it cannot be made into one) and every defect found."""
+    report = _Report(path)
+    table = _load(path, report)
+    if table is None:
+        return None, report.defects
+    if table.num_rows == 0:
+        report.file_defect(EMPTY, "has no rows")
+        return table, report.defects
+    _check_nulls(table, report)
+    if report.defects:
+        return table, report.defects
+    _check_rows(table, report)
+    _check_curves(table, report)
+    if release is not None and not report.defects:
+        _check_against(table, release, report)
+    return table, report.defects
+
+
+def _load(path: Path, report: _Report) -> pa.Table | None:
+    try:
+        file = pq.ParquetFile(path)
+        size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+        if size > MAX_BYTES:
+            report.file_defect(TOO_LARGE, f"holds {size / 2**30:.1f} GiB")
+            return None
+        names = file.schema_arrow.names
+        for name in SCHEMA.names:
+            if name not in names and name not in _OPTIONAL:
+                report.file_defect(MISSING_COLUMN, f"has no column {name}", field=name)
+        for name in sorted({name for name in names if names.count(name) > 1} & set(SCHEMA.names)):
+            report.file_defect(WRONG_TYPE, f"has column {name} more than once", field=name)
+        if report.defects:
+            return None
+        table = file.read(columns=[name for name in SCHEMA.names if name in names])
+    except OSError as error:
+        report.file_defect(UNREADABLE, "cannot be read", value=shorten(str(error)))
+        return None
+    except (pa.ArrowException, ValueError) as error:
+        report.file_defect(UNREADABLE, "is not a parquet file that can be read", value=shorten(str(error)))
+        return None
+    columns = [_cast(table, field, report) for field in SCHEMA]
+    if report.defects:
+        return None
+    return pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata(file.schema_arrow.metadata))
+
+
+def _cast(table: pa.Table, field: pa.Field, report: _Report) -> pa.ChunkedArray | None:
+    """The column in the type of the schema, where the cast loses nothing."""
+    if field.name not in table.column_names:
+        return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+    column = table[field.name]
+    kind = column.type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_list(field.type):
+        lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        inner = kind.value_type if lists else pa.null()
+        floats = field.name == "value" and pa.types.is_floating(inner)
+        legal = pa.types.is_integer(inner) or floats or (lists and pa.types.is_null(inner))
+    else:
+        optional = field.name in _OPTIONAL and pa.types.is_null(kind)
+        legal = pa.types.is_string(kind) or pa.types.is_large_string(kind) or optional
+    if legal:
+        try:
+            return column.cast(field.type)
+        except pa.ArrowException:
+            legal = False
+    report.file_defect(
+        WRONG_TYPE, "has the wrong type", field=field.name, value=shorten(str(column.type)), legal=str(field.type)
+    )
+    return None
+
+
+def _check_nulls(table: pa.Table, report: _Report) -> None:
+    for name in SCHEMA.names:
+        if name in _OPTIONAL:
+            continue
+        column = table[name].combine_chunks()
+        rows = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
+        if pa.types.is_list(column.type):
+            inner = np.flatnonzero(column.flatten().is_null().to_numpy(zero_copy_only=False))
+            rows = np.union1d(rows, column.value_parent_indices().to_numpy()[inner] if inner.size else rows)
+        report.rows(NULL_VALUE, name, rows, lambda _row: None, "is null or holds a null")
+
+
+def _check_rows(table: pa.Table, report: _Report) -> None:
+    ids = table["rollout_id"].to_pylist()
+    report.rows(
+        MALFORMED_ID, "rollout_id", (i for i, x in enumerate(ids) if not _ID.fullmatch(x)), ids.__getitem__, "is no id"
+    )
+    first: dict[str, int] = {}
+    again = [i for i, x in enumerate(ids) if first.setdefault(x, i) != i]
+    report.rows(DUPLICATE, "rollout_id", again, ids.__getitem__, "was in an earlier row")
+    roles = table["role"].to_pylist()
+    strange = (i for i, x in enumerate(roles) if x is not None and x not in get_args(Role))
+    report.rows(UNKNOWN_ROLE, "role", strange, roles.__getitem__, "is not a role")
+    for name in ("model", "parameters"):
+        values = table[name].combine_chunks()
+        others = np.flatnonzero(pc.not_equal(values, values[0]).to_numpy(zero_copy_only=False))
+        report.rows(MIXED_MODELS, name, others, values.to_pylist().__getitem__, "differs from row 0")
+    parameters = table["parameters"][0].as_py()
+    try:
+        parsed = json.loads(parameters)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        report.rows(BAD_PARAMETERS, "parameters", [0], lambda _row: parameters, "is not a JSON object")
+
+
+def _check_curves(table: pa.Table, report: _Report) -> None:
+    value, index = table["value"].combine_chunks(), table["frame_index"].combine_chunks()
+    length = value.value_lengths().to_numpy()
+    failed = table["error"].combine_chunks().is_valid().to_numpy(zero_copy_only=False)
+    wrong = np.flatnonzero((length > 0) == failed)
+    report.rows(CURVE_OR_ERROR, "error", wrong, lambda row: table["error"][row].as_py(), "must be there without values")
+    index_length = index.value_lengths().to_numpy()
+    differ = np.flatnonzero(length != index_length)
+    report.rows(
+        LENGTHS,
+        "frame_index",
+        differ,
+        lambda row: (int(index_length[row]), int(length[row])),
+        "and value have other lengths",
+    )
+    numbers = value.flatten().to_numpy(zero_copy_only=False)
+    parent = value.value_parent_indices().to_numpy()
+    infinite = np.unique(parent[~np.isfinite(numbers)])
+    report.rows(NOT_FINITE, "value", infinite, lambda row: value[row].as_py(), "holds NaN or infinity")
+    big = np.unique(parent[np.isfinite(numbers) & (np.abs(numbers) > MAX_VALUE)])
+    report.rows(TOO_BIG, "value", big, lambda row: value[row].as_py(), "holds a value that is too big")
+    frames = index.flatten().to_numpy(zero_copy_only=False)
+    owner = index.value_parent_indices().to_numpy()
+    falls = np.zeros(len(frames), bool)
+    falls[1:] = (owner[1:] == owner[:-1]) & (frames[1:] <= frames[:-1])
+    report.rows(
+        NOT_INCREASING,
+        "frame_index",
+        np.unique(owner[falls | (frames < 0)]),
+        lambda row: index[row].as_py(),
+        "does not increase from 0 or more",
+    )
+
+
+def _check_against(table: pa.Table, release: Release, report: _Report) -> None:
+    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
+    if metadata is not None:
+        _check_metadata(metadata, release, report)
+    ids, roles = table["rollout_id"].to_pylist(), table["role"].to_pylist()
+    whole = type(release)(release.path)  # also where only one split of it is loaded
+    rows = whole.table("rollouts", columns=["rollout_id", "videos"]).to_pylist()
+    frames = {
+        row["rollout_id"]: {role: video["num_frames"] for role, video in row["videos"].items() if video} for row in rows
+    }
+    unknown = [i for i, x in enumerate(ids) if x not in frames]
+    report.rows(UNKNOWN_ROLLOUT, "rollout_id", unknown, ids.__getitem__, "is not in the release")
+    absent = [i for i, x in enumerate(ids) if x in frames and roles[i] is not None and roles[i] not in frames[x]]
+    report.rows(UNKNOWN_ROLE, "role", absent, roles.__getitem__, "is not a camera of this rollout")
+    skip = {*unknown, *absent}
+    index = table["frame_index"].combine_chunks()
+    ends: Ints = np.full(len(ids), -1, np.int64)
+    filled = index.value_lengths().to_numpy() > 0
+    flat, offset = index.flatten().to_numpy(zero_copy_only=False), index.offsets.to_numpy() - index.offsets[0].as_py()
+    ends[filled] = flat[offset[1:][filled] - 1]
+    late = [
+        i
+        for i, x in enumerate(ids)
+        if i not in skip and ends[i] >= (frames[x][roles[i]] if roles[i] is not None else max(frames[x].values()))
+    ]
+    report.rows(PAST_END, "frame_index", late, lambda row: int(ends[row]), "goes past the last frame")
+
+
+def _check_metadata(metadata: bytes, release: Release, report: _Report) -> None:
+    manifest = release.manifest
+    try:
+        stated = json.loads(metadata)
+    except (ValueError, RecursionError):
+        stated = None
+    if not isinstance(stated, dict):
+        report.file_defect(OTHER_RELEASE, "says which release it scored in a form that cannot be read")
+        return
+    for key in ("name", "version", "recipe_sha256"):
+        if key in stated and stated[key] != getattr(manifest, key):
+            report.file_defect(
+                OTHER_RELEASE,
+                f"was made from a release with another {key}",
+                field=key,
+                value=shorten(stated[key]),
+                legal=getattr(manifest, key),
+            )

@@ -1,0 +1,159 @@
+"""The predictions file: what one scorer, run with one set of parameters, said of the rollouts of a release.
+
+A parquet file with a row for each rollout and the columns of `schema.Prediction`; docs/benchmark.md shows how to write
+one without this package. A row either has a curve (`frame_index` and `value`) or an `error` that says why not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bad_robot_behavior.benchmark.checks import METADATA_KEY, SCHEMA, examine
+from bad_robot_behavior.benchmark.metrics import Floats, Ints
+from bad_robot_behavior.errors import PredictionsError
+from bad_robot_behavior.schema import Defect, Prediction
+
+if TYPE_CHECKING:
+    from bad_robot_behavior.builder.loader import Release
+
+_BATCH = 1000  # rows that are held before they are written
+_SHOWN = 5  # defects named in an error
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A predictions file in memory, N rows.
+
+    `frame_index` and `value` (M,) hold all curves one after another; the curve of row i is `offset[i]:offset[i + 1]`,
+    empty where `error[i]` is not None.
+    """
+
+    path: Path | None
+    model: str
+    parameters: dict[str, Any]
+    release: dict[str, str] | None
+    """name, version and recipe_sha256 of the release that was scored; None where the file does not say."""
+    rollout_id: list[str]
+    role: list[str | None]
+    offset: Ints
+    frame_index: Ints
+    value: Floats
+    error: list[str | None]
+
+    @property
+    def name(self) -> str:
+        """What tables call it: the name of the scorer where the parameters give one, with the model, or the model."""
+        scorer = self.parameters.get("scorer")
+        if not isinstance(scorer, str) or scorer in self.model:
+            return self.model
+        return f"{scorer} ({self.model})"
+
+
+def write(path: Path, predictions: Iterable[Prediction], release: Mapping[str, str] | None = None) -> int:
+    """Write a predictions file as the predictions come, and return the number of rows.
+
+    `release` (name, version, recipe_sha256; see `describe`) is kept in the file, so that it cannot be joined with
+    another release by mistake. The file appears whole or not at all. Raises PredictionsError where the rows break a
+    rule of `check`, and whatever the iterable raises.
+    """
+    path = Path(path)
+    schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(dict(release), sort_keys=True)} if release else None)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
+    except OSError as error:
+        raise PredictionsError(f"{path}: cannot be written: {error.strerror}") from error
+    os.close(handle)
+    part = Path(name)
+    rows = 0
+    try:
+        stream = iter(predictions)
+        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+            while batch := list(islice(stream, _BATCH)):
+                columns = [[getattr(row, field.name) for row in batch] for field in schema]
+                arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=_BATCH)
+                rows += len(batch)
+        _table, defects = examine(part)
+        _raise_for(path, defects)
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
+
+
+def describe(release: Release) -> dict[str, str]:
+    """What a predictions file says of the release it was made from."""
+    manifest = release.manifest
+    return {"name": manifest.name, "version": manifest.version, "recipe_sha256": manifest.recipe_sha256}
+
+
+def read(path: Path, release: Release | None = None) -> Predictions:
+    """A predictions file, checked by all rules of `check`. Raises PredictionsError that names the first defects."""
+    path = Path(path)
+    table, defects = examine(path, release)
+    _raise_for(path, defects)
+    if table is None:
+        raise PredictionsError(f"{path}: cannot be read")
+    value, index = table["value"].combine_chunks(), table["frame_index"].combine_chunks()
+    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
+    return Predictions(
+        path=path,
+        model=table["model"][0].as_py(),
+        parameters=json.loads(table["parameters"][0].as_py()),
+        release=json.loads(metadata) if metadata else None,
+        rollout_id=table["rollout_id"].to_pylist(),
+        role=table["role"].to_pylist(),
+        offset=np.asarray(value.offsets, dtype=np.int64) - value.offsets[0].as_py(),
+        frame_index=index.flatten().to_numpy(zero_copy_only=False),
+        value=value.flatten().to_numpy(zero_copy_only=False),
+        error=table["error"].to_pylist(),
+    )
+
+
+def check(path: Path, release: Release | None = None) -> list[Defect]:
+    """Every defect of a predictions file; with a release, also what does not fit that release.
+
+    Rollouts of the release that the file does not hold are not a defect: they show as coverage in every result.
+    """
+    return examine(Path(path), release)[1]
+
+
+def collect(predictions: Iterable[Prediction]) -> Predictions:
+    """The same as writing and reading a file, in memory and unchecked: for the floors, which we make ourselves."""
+    rows = list(predictions)
+    if not rows:
+        raise ValueError("no predictions to collect")
+    lengths = [len(row.value) for row in rows]
+    return Predictions(
+        path=None,
+        model=rows[0].model,
+        parameters=json.loads(rows[0].parameters),
+        release=None,
+        rollout_id=[row.rollout_id for row in rows],
+        role=[row.role for row in rows],
+        offset=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        frame_index=np.array([i for row in rows for i in row.frame_index], np.int64),
+        value=np.array([v for row in rows for v in row.value], np.float64),
+        error=[row.error for row in rows],
+    )
+
+
+def _raise_for(path: Path, defects: list[Defect]) -> None:
+    if not defects:
+        return
+    shown = "; ".join(str(defect).replace(defect.file, path.name) for defect in defects[:_SHOWN])
+    more = f"; and {len(defects) - _SHOWN} more" if len(defects) > _SHOWN else ""
+    raise PredictionsError(f"{path}: {shown}{more}")
