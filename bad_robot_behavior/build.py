@@ -32,7 +32,7 @@ from bad_robot_behavior.curation.scrub import Scrub
 from bad_robot_behavior.curation.split import SplitItem, assign_splits, read_test_ids, split_item
 from bad_robot_behavior.curation.stage import Source, Stage, Store
 from bad_robot_behavior.engine import is_complete, run_local, writing
-from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.errors import BadRobotError, EndpointError
 from bad_robot_behavior.schema import (
     EndpointSettings,
     LicenseVerdict,
@@ -49,6 +49,9 @@ from bad_robot_behavior.vlm.client import Client
 SESSIONS_PER_SHARD = 16
 """Small enough that a kill costs little, large enough that marks and folders stay few. Does not change any byte."""
 
+MAX_FAILED_SHARDS = 3
+"""After so many shards that no endpoint answered for, it is taken to be down and the build stops."""
+
 
 class Shard(msgspec.Struct, frozen=True):
     """Some sessions of one source, and where their results go. Sent to workers, so it holds no open things."""
@@ -61,6 +64,13 @@ class Shard(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"shard {self.number} (sessions {self.sessions[0]} to {self.sessions[-1]})"
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one shard: all of it had been done before; or what the endpoint it needs failed with."""
+
+    reused: bool
+    error: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,11 +107,7 @@ def build(
     _stages(recipe, recipe_path, work)  # a missing key, extra or endpoint is said before any work is done
     shards = _shards(recipe, recipe_path, work, limit)
     mine = [shard for shard in shards if part is None or shard.number % part[1] == part[0]]
-    reused = 0
-    with tqdm(total=len(mine), unit="shard", desc="curate", disable=None) as progress:
-        for _, was_complete in run_local(run_shard, mine, workers):
-            reused += was_complete
-            progress.update()
+    reused = _curate(mine, workers)
     manifest = None
     if part is None:
         manifest = _join(recipe, shards, out, earlier_test)
@@ -119,6 +125,26 @@ def build(
         unexpected_rejections=dict(sorted((rejections - expected).items())),
         stages=_stage_reports(mine),
     )
+
+
+def _curate(shards: list[Shard], workers: int) -> int:
+    """Run the shards; how many of them had been done before. Raises EndpointError after all others are done."""
+    reused = 0
+    failed: list[str] = []
+    with tqdm(total=len(shards), unit="shard", desc="curate", disable=None) as progress:
+        for _, outcome in run_local(run_shard, shards, workers):
+            reused += outcome.reused
+            if outcome.error is not None:
+                failed.append(outcome.error)
+            if len(failed) >= MAX_FAILED_SHARDS:
+                break
+            progress.update()
+    if failed:
+        raise EndpointError(
+            f"{len(failed)} of {len(shards)} shards could not be finished: {failed[0]}. What was done is kept: "
+            "run the same command again once the endpoint answers"
+        )
+    return reused
 
 
 def summary(report: Report) -> str:
@@ -143,8 +169,15 @@ def summary(report: Report) -> str:
     return "\n".join(lines)
 
 
-def run_shard(shard: Shard) -> bool:
-    """Take one shard through every stage up to reward. True where all of it had been done before."""
+def run_shard(shard: Shard) -> Outcome:
+    """Take one shard through every stage up to reward. An endpoint that does not answer fails this shard alone."""
+    try:
+        return Outcome(reused=_run_shard(shard))
+    except EndpointError as error:
+        return Outcome(reused=False, error=str(error))
+
+
+def _run_shard(shard: Shard) -> bool:
     recipe = read_recipe(shard.recipe_path)
     store = Store(shard.work / "files")
     source = _source(recipe, shard.recipe_path, shard.source)
