@@ -1,0 +1,158 @@
+"""RoboArena (arXiv 2506.18123): real DROID rollouts with human scores and A/B preferences, as its public dumps lie.
+
+    <dump>/global_metadata.yaml
+           evaluation_sessions/<uuid>/metadata.yaml
+                                      <LETTER>_<policy>/<policy>_<time>_video_{left,right,wrist}.mp4, ..._npz_file.npz
+
+This module knows the dump's folders; `roboarena_metadata` knows metadata.yaml, `roboarena_session` makes rollouts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from bad_robot_behavior.curation.sources.roboarena_metadata import Metadata, Refusal, read_metadata
+from bad_robot_behavior.curation.sources.roboarena_session import SessionReader
+from bad_robot_behavior.curation.sources.safe_yaml import YamlError, read_yaml
+from bad_robot_behavior.curation.stage import Store
+from bad_robot_behavior.errors import SourceError
+from bad_robot_behavior.schema import Rejection, Rollout, Rule, SourceSettings, Synthetic, rule, session_id
+
+LEAVES_DUMP = rule(
+    "roboarena.leaves_dump",
+    "No file or folder of a dump may lie outside it, by a link or otherwise.",
+    cure="Copy the files into the dump instead of linking to them.",
+)
+EMPTY_SESSION = rule(
+    "roboarena.empty_session", "A session must have at least one rollout.", cure="Download the session again."
+)
+ROBOT = "DROID Franka Panda"
+_FOLDER = re.compile(r"^([A-Z])_(.+)$")
+_SHAPE = (
+    "A RoboArena dump holds evaluation_sessions/<id>/metadata.yaml and a folder for each rollout; "
+    "bad-robot download roboarena gets one"
+)
+
+
+class RoboArena:
+    """A RoboArena dump, or any folder in its layout. Implements `curation.stage.Source`."""
+
+    def __init__(self, settings: SourceSettings, folder: Path) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._folder = folder
+
+    def sessions(self) -> list[str]:
+        """Names of the session folders, sorted. Raises SourceError where the folder is no dump."""
+        if not self._folder.is_dir():
+            raise SourceError(f"{self._folder}: is not a folder. {_SHAPE}")
+        root = self._folder / "evaluation_sessions"
+        if not root.is_dir():
+            raise SourceError(f"{self._folder}: has no folder evaluation_sessions. {_SHAPE}")
+        names = sorted(path.name for path in root.iterdir() if path.is_dir())
+        if not names:
+            raise SourceError(f"{root}: holds no session. {_SHAPE}")
+        _ = self.action_spaces  # a broken global_metadata.yaml is said here, not in the middle of a build
+        return names
+
+    def read(self, session: str, store: Store) -> Iterator[Rollout | Rejection]:
+        """The rollouts of one session in the order of their letters, and what cannot be had of it.
+
+        Raises SourceError where `session` is not the name of a folder of this dump.
+        """
+        folder = self._folder / "evaluation_sessions" / session
+        if session in {"", ".", ".."} or Path(session).name != session or not folder.is_dir():
+            raise SourceError(f"{self._folder}: has no session {session!r}; sessions() lists them")
+        try:
+            metadata, folders = self._open(folder)
+        except Refusal as refusal:
+            sid = session_id(self.name, session)
+            yield self.rejection("session", sid, session, session, refusal.rule, refusal.reason)
+            return
+        yield from SessionReader(self, session, metadata, folders, store).read()
+
+    def _open(self, folder: Path) -> tuple[Metadata, dict[str, list[Path]]]:
+        """A session's metadata and its rollouts' folders by letter. Raises Refusal that says how many are lost."""
+        self.check_inside(folder)
+        folders = _policy_folders(folder)
+        try:
+            self.check_inside(folder / "metadata.yaml")
+            metadata = read_metadata(folder / "metadata.yaml")
+        except Refusal as refusal:
+            count = sum(len(paths) for paths in folders.values())
+            raise Refusal(refusal.rule, f"{refusal.reason}; folders of rollouts: {count}") from refusal
+        if not metadata.policies and not folders:
+            raise Refusal(EMPTY_SESSION, "policies is empty and there is no folder of a rollout")
+        return metadata, folders
+
+    @cached_property
+    def action_spaces(self) -> dict[str, str]:
+        """Policy name to joint_velocity or joint_position, as global_metadata.yaml has it; empty without that file.
+
+        Raises SourceError where the file is there and cannot be read.
+        """
+        path = self._folder / "global_metadata.yaml"
+        if not path.exists():
+            return {}
+        try:
+            data = read_yaml(path)
+        except (OSError, YamlError) as error:
+            raise SourceError(f"{path}: cannot be read as plain YAML: {error}. Download it again") from error
+        index = data.get("policy_index") if isinstance(data, dict) else None
+        spaces = {}
+        for policy, facts in (index if isinstance(index, dict) else {}).items():
+            space = facts.get("action_space") if isinstance(facts, dict) else None
+            if space in ("joint_velocity", "joint_position"):
+                spaces[str(policy)] = str(space)
+        return spaces
+
+    @property
+    def robot(self) -> str:
+        return self._settings.robot or ROBOT
+
+    @property
+    def synthetic(self) -> Synthetic | None:
+        generator = self._settings.synthetic_generator
+        if generator is None:
+            return None
+        return Synthetic(generator=generator, injector=None, parameters="{}", seed=None)
+
+    def check_inside(self, path: Path) -> None:
+        """Raises Refusal (roboarena.leaves_dump)."""
+        if not path.resolve().is_relative_to(self._folder.resolve()):
+            raise Refusal(LEAVES_DUMP, "a file or folder is a link that leads out of the dump")
+
+    def rejection(
+        self,
+        subject: Literal["rollout", "session", "preference"],
+        subject_id: str,
+        session: str,
+        ref: str,
+        broken: Rule,
+        detail: str,
+    ) -> Rejection:
+        """`ref` is the source's own name of the subject; `detail` holds no text of the source."""
+        return Rejection(
+            subject=subject,
+            subject_id=subject_id,
+            session_id=session_id(self.name, session),
+            source=self.name,
+            source_ref=ref,
+            stage="source",
+            code=broken.id,
+            detail=detail,
+        )
+
+
+def _policy_folders(session: Path) -> dict[str, list[Path]]:
+    """The folders of a session by letter; one that bears no letter stands under its own name."""
+    folders: dict[str, list[Path]] = {}
+    for path in sorted(session.iterdir()):
+        if path.is_dir() and not path.name.startswith("."):
+            match = _FOLDER.match(path.name)
+            folders.setdefault(match[1] if match else path.name, []).append(path)
+    return folders

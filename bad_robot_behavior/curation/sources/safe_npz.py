@@ -1,0 +1,110 @@
+"""Read .npz files of strangers, object arrays included, without running what is in them.
+
+RoboArena stores a rollout's steps as `np.savez_compressed(data=[dict, ...])`: an object array, so a pickle. numpy opens
+that only with `allow_pickle=True`, which runs any code that the file asks for; here `safe_pickle` reads it.
+Format: numpy/lib/format.py (.npy versions 1.0 and 2.0 in a zip archive).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bad_robot_behavior.curation.sources.safe_pickle import (
+    FOREIGN_OBJECT,
+    TOO_LARGE,
+    UNREADABLE,
+    Broken,
+    Limits,
+    array_from_bytes,
+    checked_shape,
+    load_object_array,
+)
+from bad_robot_behavior.errors import SourceError
+from bad_robot_behavior.schema import Rule
+
+__all__ = ["FOREIGN_OBJECT", "TOO_LARGE", "UNREADABLE", "Limits", "NpzError", "read_npz"]
+
+
+class NpzError(SourceError):
+    """An .npz file that is broken, too large, or holds more than plain data. `rule` is the one that was broken."""
+
+    def __init__(self, path: Path, rule: Rule, reason: str) -> None:
+        self.path = path
+        self.rule = rule
+        self.reason = reason
+        super().__init__(f"{path}: {reason}. {rule.cure} [{rule.id}]")
+
+
+def read_npz(path: Path, limits: Limits | None = None) -> dict[str, Any]:
+    """The members of an .npz by name, without `.npy`.
+
+    A numeric or text array comes as a read-only numpy array. An object array of one dimension comes as a list, one of
+    no dimension as its one value; what is inside them is plain Python data and numpy arrays and scalars.
+    Raises NpzError (npz.unreadable, npz.foreign_object, npz.too_large).
+    """
+    limits = limits or Limits()
+    try:
+        return {name: _read_npy(data, limits) for name, data in _members(path, limits)}
+    except Broken as error:
+        raise NpzError(path, error.rule, error.reason) from None
+
+
+def _members(path: Path, limits: Limits) -> list[tuple[str, bytes]]:
+    try:
+        _check_size(path, limits)
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+            _check_members(infos, limits)
+            return [(info.filename.removesuffix(".npy"), archive.read(info)) for info in infos]
+    except OSError as error:
+        raise Broken(UNREADABLE, f"cannot be read: {error.strerror or type(error).__name__}") from error
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, ValueError, struct.error) as error:
+        raise Broken(UNREADABLE, "is not a whole zip archive") from error
+    except (NotImplementedError, RuntimeError) as error:
+        raise Broken(UNREADABLE, "the archive is encrypted or packed in a way that numpy does not write") from error
+
+
+def _check_size(path: Path, limits: Limits) -> None:
+    if path.stat().st_size > limits.size_bytes:
+        raise Broken(TOO_LARGE, f"the file has more than {limits.size_bytes:,} bytes")
+
+
+def _check_members(infos: list[zipfile.ZipInfo], limits: Limits) -> None:
+    if len(infos) > limits.members:
+        raise Broken(TOO_LARGE, f"the archive has {len(infos)} members, more than {limits.members}")
+    # zipfile never unpacks more than file_size bytes of a member, so the sum of these is what is read.
+    if sum(info.file_size for info in infos) > limits.size_bytes:
+        raise Broken(TOO_LARGE, f"the members unpack to more than {limits.size_bytes:,} bytes")
+    if len({info.filename for info in infos}) != len(infos):
+        raise Broken(UNREADABLE, "the archive has two members of one name")
+    for info in infos:
+        if not info.filename.endswith(".npy"):
+            raise Broken(UNREADABLE, "the archive has a member that is not .npy")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise Broken(UNREADABLE, "the archive is packed in a way that numpy does not write")
+
+
+def _read_npy(data: bytes, limits: Limits) -> Any:
+    shape, fortran, dtype, body = _read_header(data)
+    if dtype.kind == "O":
+        return load_object_array(body, limits)
+    if dtype.kind not in "fiubUS" or dtype.subdtype is not None:
+        raise Broken(FOREIGN_OBJECT, f"a member has dtype kind {dtype.kind!r}")
+    return array_from_bytes(body, dtype, checked_shape(shape), fortran)
+
+
+def _read_header(data: bytes) -> tuple[Any, bool, np.dtype[Any], bytes]:
+    file = io.BytesIO(data)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
+    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
+        raise Broken(UNREADABLE, "a member has no .npy header of version 1.0 or 2.0") from error
+    return shape, fortran, dtype, data[file.tell() :]
