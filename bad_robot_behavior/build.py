@@ -111,8 +111,8 @@ def build(
     manifest = None
     if part is None:
         manifest = _join(recipe, shards, out, earlier_test)
-    rejections = Counter(r.code for r in _rejections(mine)) if manifest is None else Counter(
-        manifest.counts.rejections_by_code
+    rejections = (
+        Counter(r.code for r in _rejections(mine)) if manifest is None else Counter(manifest.counts.rejections_by_code)
     )
     expected = Counter(recipe.expected_rejections)
     return Report(
@@ -225,7 +225,7 @@ def _rejections(shards: Iterable[Shard]) -> Iterator[Rejection]:
 
 
 def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozenset[str]) -> ReleaseManifest:
-    """Everything that needs all rollouts at once: duplicates, splits, packaging. Reads the records twice, holds none."""
+    """What needs all rollouts at once: duplicates, splits, packaging. Reads the records twice, holds none."""
     items, duplicates, licenses = _survey(recipe, shards)
     splits = assign_splits(items, recipe.split, earlier_test)
     recipe_sha256 = _hash("recipe", msgspec.to_builtins(recipe))

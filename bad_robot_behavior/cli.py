@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from bad_robot_behavior import __version__
 from bad_robot_behavior.errors import BadRobotError
 
 if TYPE_CHECKING:
-    from bad_robot_behavior.schema import Defect
+    from bad_robot_behavior.schema import Defect, SplitName
 
 FILE = click.Path(path_type=Path)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
@@ -208,7 +207,7 @@ def score(
 def evaluate(
     release: Path,
     predictions: tuple[Path, ...],
-    split: str | None,
+    split: SplitName | None,
     draws: int,
     seed: int,
     html: Path | None,
@@ -251,11 +250,10 @@ def _print_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
-def _print_defects(path: Path, kind: str, defects: Iterable[Defect]) -> None:
-    count = 0
-    for count, defect in enumerate(defects, 1):
+def _print_defects(path: Path, kind: str, defects: list[Defect]) -> None:
+    for defect in defects:
         click.echo(str(defect))
-    click.echo(f"{path}: {kind}, " + (f"{count} defects" if count else "no defects"))
+    click.echo(f"{path}: {kind}, " + (f"{len(defects)} defects" if defects else "no defects"))
 
 
 if __name__ == "__main__":

@@ -44,12 +44,11 @@ def _check_dump(folder: Path) -> list[Defect]:
     from bad_robot_behavior.curation.stage import Store
 
     source = RoboArena(SourceSettings(name="roboarena", kind="roboarena", path=str(folder)), folder)
-    defects: list[Defect] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for session in source.sessions():
-            for item in source.read(session, Store(Path(scratch))):
-                if isinstance(item, Rejection):
-                    defects.append(
-                        Defect(rule=item.code, file=f"{folder}/{item.source_ref}", message=item.detail)
-                    )
-    return defects
+        store = Store(Path(scratch))
+        return [
+            Defect(rule=item.code, file=f"{folder}/{item.source_ref}", message=item.detail)
+            for session in source.sessions()
+            for item in source.read(session, store)
+            if isinstance(item, Rejection)
+        ]

@@ -1,6 +1,6 @@
 """How long `bad-robot --help` takes, beside a bare interpreter and `hf --help`, in alternation.
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 from __future__ import annotations

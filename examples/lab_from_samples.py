@@ -100,6 +100,9 @@ def session_text(
         "rollouts": rollouts,
     }
     labels = {views[0]["file"]: label for label, views in zip("ABCDEFGH", rollouts_of(clips), strict=False)}
+    cameras = {ROLES[stem]: stem for stem in (Path(clip["file"]).stem for clip in clips) if stem in ROLES}
+    if cameras:
+        fields["cameras"] = cameras
     preferences = [
         {"a": labels[pair["better"]], "b": labels[pair["worse"]], "preferred": labels[pair["better"]]}
         for pair in pairs

@@ -1,6 +1,6 @@
 """Load a release in both ways: `datasets.load_dataset`, and `bad_robot_behavior.load` for decoded frames.
 
-    python examples/load.py [RELEASE]
+python examples/load.py [RELEASE]
 """
 
 from __future__ import annotations

@@ -53,6 +53,10 @@ def text_of(release: Path) -> str:
     return "\n".join(parts)
 
 
+def policy(letter: str) -> dict[str, Any]:
+    return {"binary_success": 0, "duration": 11, "partial_success": 0.4, "policy_name": f"policy_{letter}"}
+
+
 def command(*args: object) -> list[str]:
     return [sys.executable, "-m", "bad_robot_behavior", *map(str, args)]
 
@@ -150,10 +154,11 @@ def test_each_bad_rollout_is_a_named_rejection_and_the_rest_goes_on(tmp_path: Pa
     rows[3]["action"][2] = np.nan
     np.savez_compressed(path, data=rows)
 
-    write_session(dump, "range", seed=52, metadata={"policies": {"A": {"binary_success": 0, "duration": 11, "partial_success": 1.4, "policy_name": "policy_a"}, "B": {"binary_success": 0, "duration": 11, "partial_success": 0.1, "policy_name": "policy_b"}}})
+    a, b = policy("a"), policy("b")
+    write_session(dump, "range", seed=52, metadata={"policies": {"A": a | {"partial_success": 1.4}, "B": b}})
     broken = write_session(dump, "yaml", seed=53)
     (broken / "metadata.yaml").write_text("policies: [unclosed")
-    write_session(dump, "absent", seed=54, metadata={"preference": "B", "policies": {"A": {"binary_success": 0, "duration": 11, "partial_success": 0.4, "policy_name": "policy_a"}, "B": None}})
+    write_session(dump, "absent", seed=54, metadata={"preference": "B", "policies": {"A": a, "B": None}})
     write_session(dump, "foreign", seed=55, metadata={"longform_feedback": "La política B tiró la botella."})
     copy = write_session(dump, "copy", seed=56)
     for label in ("A_policy_a", "B_policy_b"):

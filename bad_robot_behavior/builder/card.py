@@ -23,16 +23,15 @@ _PURPOSE = {
 }
 
 # SPDX ids that the Hub knows under the same name in lower case; any other is declared as `other` with its name.
-_HUB_LICENSES = frozenset(
+_HUB_LICENSES = (
     "apache-2.0 mit bsd-2-clause bsd-3-clause cc0-1.0 cc-by-2.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 "
-    "cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nc-nd-4.0 cc-by-nd-4.0 pddl odc-by "
-    "odbl gpl-3.0 unlicense".split()
+    "cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nc-nd-4.0 cc-by-nd-4.0 odc-by odbl"
 )
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def card(recipe: Recipe, manifest: ReleaseManifest) -> str:
-    """The whole README.md. Raises ReleaseError where the template is missing from the installation."""
+def card(recipe: Recipe, manifest: ReleaseManifest, unscrubbed: int = 0) -> str:
+    """The whole README.md. unscrubbed: rollouts without a privacy record. Raises ReleaseError where the template is missing from the installation."""
     counts = manifest.counts
     values = {
         "front_matter": yaml.safe_dump(
@@ -52,7 +51,7 @@ def card(recipe: Recipe, manifest: ReleaseManifest) -> str:
         "split_rows": "\n".join(f"| {split} | {count:,} |" for split, count in counts.rollouts_by_split.items()),
         "source_rows": _source_rows(manifest),
         "rejected_sentence": _rejected(manifest),
-        "privacy_sentence": _privacy(manifest),
+        "privacy_sentence": _privacy(manifest, unscrubbed),
         "model_rows": _models(manifest),
         "video_sentence": _videos(manifest),
     }
@@ -97,15 +96,13 @@ def _config(name: str, manifest: ReleaseManifest) -> dict[str, Any]:
         entry["default"] = True
     entry["version"] = manifest.version
     entry["description"] = f"sha256-{content_hash(name, manifest)}"
-    entry["data_files"] = [
-        {"split": split, "path": f"{name}/{split}-*.parquet"} for split in splits_of(name, manifest)
-    ]
+    entry["data_files"] = [{"split": split, "path": f"{name}/{split}-*.parquet"} for split in splits_of(name, manifest)]
     return entry
 
 
 def _license(manifest: ReleaseManifest) -> dict[str, Any]:
     ids = sorted({verdict.license for verdict in manifest.licenses if verdict.allowed and verdict.license})
-    known = [spdx.lower() for spdx in ids if spdx.lower() in _HUB_LICENSES]
+    known = [spdx.lower() for spdx in ids if spdx.lower() in _HUB_LICENSES.split()]
     if ids and len(known) == len(ids):
         return {"license": known[0] if len(known) == 1 else known}
     return {"license": "other", "license_name": " and ".join(ids) or "unknown", "license_link": "LICENSES.md"}
@@ -124,8 +121,10 @@ def _config_rows(manifest: ReleaseManifest) -> str:
 
 def _source_rows(manifest: ReleaseManifest) -> str:
     lines = ["| source | licence | attribution |", "|---|---|---|"]
-    for verdict in manifest.licenses:
-        lines.append(f"| {_cell(verdict.source)} | {_cell(verdict.license)} | {_cell(verdict.attribution)} |")
+    lines += [
+        f"| {_cell(verdict.source)} | {_cell(verdict.license)} | {_cell(verdict.attribution)} |"
+        for verdict in manifest.licenses
+    ]
     return "\n".join(lines)
 
 
@@ -141,14 +140,19 @@ def _rejected(manifest: ReleaseManifest) -> str:
     return f"{counts.rollouts_rejected:,} of {counts.rollouts_read:,}. Rejections of all kinds: {codes}."
 
 
-def _privacy(manifest: ReleaseManifest) -> str:
-    if not manifest.waived_detectors:
-        return "Every detector that the recipe names ran on every rollout; column `privacy` says what each of them found."
-    lines = ["These detectors did NOT run, so what they look for was not checked:", ""]
-    lines += [
-        f"- {detector.name}: {detector.reason or 'no reason was given'}" for detector in manifest.waived_detectors
-    ]
-    return "\n".join([*lines, "", "Column `privacy` says for each rollout which detectors ran and what they found."])
+def _privacy(manifest: ReleaseManifest, unscrubbed: int) -> str:
+    lines = []
+    if unscrubbed:
+        lines += [f"{unscrubbed:,} rollouts never went through the scrub stage: nothing in them was checked.", ""]
+    if manifest.waived_detectors:
+        lines += ["These detectors did NOT run, so what they look for was not checked:", ""]
+        lines += [
+            f"- {detector.name}: {detector.reason or 'no reason was given'}" for detector in manifest.waived_detectors
+        ]
+        lines.append("")
+    elif not unscrubbed:
+        lines += ["Every detector that the recipe names ran on every rollout.", ""]
+    return "\n".join([*lines, "Column `privacy` says for each rollout which detectors ran and what they found."])
 
 
 def _models(manifest: ReleaseManifest) -> str:

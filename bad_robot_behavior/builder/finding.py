@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from bad_robot_behavior.builder.hub import hub_errors
 from bad_robot_behavior.errors import ReleaseError
 
 
@@ -18,7 +19,7 @@ def installed_file(name: str) -> Path:
 def find_release(name: str) -> Path:
     """The folder of an installed release, or of the Hub snapshot of `owner/name`. Raises ReleaseError."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(name)
@@ -31,7 +32,10 @@ def find_release(name: str) -> Path:
                 f"{name}: there is no such folder, and no release is installed under this name; "
                 "run: bad-robot install RELEASE"
             )
-        folder = Path(json.loads(note.read_text(encoding="utf-8"))["path"])
+        try:
+            folder = Path(json.loads(note.read_text(encoding="utf-8"))["path"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ReleaseError(f"{note}: is damaged; run bad-robot install again") from error
         if not folder.is_dir():
             raise ReleaseError(
                 f"{name}: was installed from {folder}, which is gone; run bad-robot install with its new place"
@@ -41,12 +45,10 @@ def find_release(name: str) -> Path:
 
 
 def _download(repo_id: str) -> Path:
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repo_id, repo_type="dataset"))
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except hub_errors() as error:
         reason = str(error).strip().splitlines()[0]
         raise ReleaseError(f"{repo_id}: is no folder, and the Hub does not give it: {reason}") from error

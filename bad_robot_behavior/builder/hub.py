@@ -14,9 +14,7 @@ def push(release: Path, repo_id: str, *, private: bool = True) -> str:
     Private unless told otherwise, as what is public once cannot be taken back. Uses the credentials of
     huggingface_hub. Raises ReleaseError where the folder is no release, or where the Hub refuses.
     """
-    import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     manifest = read_manifest(release)
     api = HfApi()
@@ -29,7 +27,15 @@ def push(release: Path, repo_id: str, *, private: bool = True) -> str:
             commit_message=f"{manifest.name} {manifest.version}",
             delete_patterns=["*"],  # a file of an earlier version that this one lacks must not stay
         )
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError) as error:
+    except hub_errors() as error:
         reason = str(error).strip().splitlines()[0]
         raise ReleaseError(f"{repo_id}: the Hub does not take the release: {reason}") from error
     return str(commit.commit_url)
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What huggingface_hub raises where the Hub or the way to it fails, or where a repository's name is not legal."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # The HTTP library's own base error, which is httpx in huggingface_hub 1 and httpx2 in 2, and OSError.
+    return (*HfHubHTTPError.__bases__, HFValidationError)

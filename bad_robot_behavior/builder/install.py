@@ -37,14 +37,16 @@ def install(release: Path, name: str = DEFAULT_NAME) -> None:
     """
     from datasets.naming import camelcase_to_snakecase
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(name)
     except HFValidationError as error:
         raise ReleaseError(f"{name!r} cannot be the name of a dataset: {error}") from error
     if "/" in name or camelcase_to_snakecase(name) != name:
-        raise ReleaseError(f"{name!r} cannot be the name of an installed release; legal: small letters, digits, - and _")
+        raise ReleaseError(
+            f"{name!r} cannot be the name of an installed release; legal: small letters, digits, - and _"
+        )
     root = Release(release.absolute()).path
     manifest = read_manifest(root)
     note = installed_file(name)

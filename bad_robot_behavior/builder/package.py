@@ -1,4 +1,4 @@
-"""Curated rollouts in, a release out: tables, videos, manifest, card. One pass, memory flat in the number of rollouts."""
+"""Curated rollouts in, a release out. One pass; what is held of a rollout that was written is its id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bad_robot_behavior.builder.features import (
     to_row,
 )
 from bad_robot_behavior.builder.folder import release_folder
-from bad_robot_behavior.builder.paperwork import taxonomy_version, write_paperwork
+from bad_robot_behavior.builder.paperwork import public_recipe, taxonomy_version, write_paperwork
 from bad_robot_behavior.builder.tables import SplitWriter, open_writer, write_rows
 from bad_robot_behavior.builder.trajectory import read_trajectory
 from bad_robot_behavior.builder.videos import choose_layout, video_writer, views
@@ -88,7 +88,7 @@ def write_release(
             schema_version=SCHEMA_VERSION,
             taxonomy_version=taxonomy_version(),
             engine_version=__version__,
-            recipe=msgspec.to_builtins(recipe),
+            recipe=public_recipe(recipe),
             recipe_sha256=recipe_sha256,
             counts=packager.counts(rollouts_read),
             models=tuple(models),
@@ -98,7 +98,7 @@ def write_release(
             configs=packager.configs(),
             files=(),
         )
-        manifest = write_paperwork(root, recipe, draft, changelog)
+        manifest = write_paperwork(root, recipe, draft, changelog, packager.unscrubbed)
     return manifest
 
 
@@ -118,6 +118,7 @@ class _Packager:
         self._by_split: Counter[str] = Counter()
         self._by_code: Counter[str] = Counter()
         self._rejected = 0
+        self.unscrubbed = 0
         self._waived: dict[tuple[str, str], Detector] = {}
 
     def add_all(self, rollouts: Iterable[Rollout]) -> None:
@@ -164,6 +165,7 @@ class _Packager:
             self._rows["trajectories"] += 1
         for demonstration in demonstrations(rollout, self.recipe.reward.num_frames):
             self._add_row("demonstrations", split, demonstration)
+        self.unscrubbed += rollout.privacy is None
         for detector in rollout.privacy.detectors if rollout.privacy is not None else ():
             if not detector.ran:
                 self._waived[detector.name, detector.reason or ""] = detector
@@ -246,9 +248,7 @@ class _Packager:
 
     def configs(self) -> tuple[str, ...]:
         """The configs that hold rows; mp4 files are no config."""
-        return tuple(
-            name for name in CONFIGS if self._rows[name] and (name != VIDEO_CONFIG or self.layout == "shards")
-        )
+        return tuple(name for name in CONFIGS if self._rows[name] and (name != VIDEO_CONFIG or self.layout == "shards"))
 
     def waived(self) -> tuple[Detector, ...]:
         return tuple(self._waived[key] for key in sorted(self._waived))

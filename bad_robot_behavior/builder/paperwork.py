@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
@@ -25,11 +26,11 @@ def taxonomy_version() -> str:
 
 
 def write_paperwork(
-    root: Path, recipe: Recipe, draft: ReleaseManifest, changelog: str | None
+    root: Path, recipe: Recipe, draft: ReleaseManifest, changelog: str | None, unscrubbed: int
 ) -> ReleaseManifest:
     """Write everything that describes a release whose tables and videos lie in `root`, release.json last.
 
-    `draft` is the manifest without its files; returns it with them.
+    `draft` is the manifest without its files; returns it with them. unscrubbed: rollouts without a privacy record.
     """
     _write(root / "LICENSES.md", licenses(draft.licenses))
     _write(root / "CHANGELOG.md", changelog or f"# Changes\n\n## {recipe.version}\n\nFirst entry of this file.\n")
@@ -38,12 +39,10 @@ def write_paperwork(
     for path in sorted((_SCHEMA / "json").glob("*.json")):
         shutil.copyfile(path, root / "schema" / path.name)
     data = msgspec.structs.replace(draft, files=list_files(root))
-    _write(root / "README.md", card(recipe, data))
+    _write(root / "README.md", card(recipe, data, unscrubbed))
     _write(root / "croissant.json", croissant(recipe, data))
     described = tuple(_file(root, root / name) for name in ("README.md", "croissant.json"))
-    manifest = msgspec.structs.replace(
-        data, files=tuple(sorted((*data.files, *described), key=lambda file: file.path))
-    )
+    manifest = msgspec.structs.replace(data, files=tuple(sorted((*data.files, *described), key=lambda file: file.path)))
     write_manifest(root, manifest)
     return manifest
 
@@ -58,6 +57,25 @@ def list_files(root: Path) -> tuple[ReleaseFile, ...]:
     """Every file under `root` but release.json, sorted by path, with size and SHA-256."""
     paths = sorted(path for path in root.rglob("*") if path.is_file() and path != root / MANIFEST)
     return tuple(sorted((_file(root, path) for path in paths), key=lambda file: file.path))
+
+
+def public_recipe(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as release.json shows it: folders by their last part, endpoints and keys not at all.
+
+    Paths and addresses say whose machine a release was made on, and mean nothing elsewhere. The hash in
+    `recipe_sha256` is that of the recipe as it was.
+    """
+    data: dict[str, Any] = msgspec.to_builtins(recipe)
+    for source in data["sources"]:
+        source["path"] = Path(source["path"]).name or "."
+    scrub = data["scrub"]
+    scrub["pseudonym_key_file"] = scrub["pseudonym_key_file"] and "not published"
+    scrub["pseudonym_key_env"] = scrub["pseudonym_key_env"] and "not published"
+    data["split"]["keep_test"] = data["split"]["keep_test"] and Path(data["split"]["keep_test"]).name
+    for stage in ("distill", "reward"):
+        if data[stage]["endpoint"] is not None:
+            data[stage]["endpoint"] |= {"base_url": "not published", "api_key_env": None}
+    return data
 
 
 def licenses(verdicts: tuple[LicenseVerdict, ...]) -> str:

@@ -85,7 +85,11 @@ class RowFile:
         if missing:
             raise ReleaseError(f"{self.path}: has no column {missing[0]}; it was not made by this version")
         try:
-            return self._file.read(columns=list(columns), use_threads=False).select(list(columns)).replace_schema_metadata()
+            return (
+                self._file.read(columns=list(columns), use_threads=False)
+                .select(list(columns))
+                .replace_schema_metadata()
+            )
         except (OSError, pa.ArrowException) as error:
             raise ReleaseError(f"{self.path}: is damaged: {error}") from error
 

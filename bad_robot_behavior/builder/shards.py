@@ -108,5 +108,7 @@ class VideoIndex:
         path = self.root / VIDEO_CONFIG / INDEX
         if not path.is_file():
             raise ReleaseError(f"{path}: is missing; download or build the release again")
-        columns: list[list[Any]] = [column.to_pylist() for column in RowFile.open(path, self.root).read(INDEX_SCHEMA.names)]
+        columns: list[list[Any]] = [
+            column.to_pylist() for column in RowFile.open(path, self.root).read(INDEX_SCHEMA.names)
+        ]
         return {(row[0], row[1]): (row[2], row[3], row[4], row[5]) for row in zip(*columns, strict=True)}

@@ -57,7 +57,7 @@ def views(rollout: RolloutRow) -> Iterator[tuple[Role, Video]]:
 
 
 class VideoFiles:
-    """`videos/<split>/<rollout_id>_<role>.mp4`; from the 10,001st file of a split on, `videos/<split>-00001/` and on."""
+    """`videos/<split>/<rollout_id>_<role>.mp4`; from the 10,001st of a split on, `<split>-00001/` and so on."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

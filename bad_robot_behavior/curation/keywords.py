@@ -34,7 +34,8 @@ _PARTICIPLE = r"(?!red\b)[a-z]+ed (?:the|it|its|to|on|in|at|into|off|over|and|bu
 
 _NEGATION = re.compile(
     r"\b(?:not|no|never|without|neither|nor|avoid\w*|almost|nearly|instead of|rather than|if|might|may|would|"
-    r"could have|should|risk\w*|prevent\w*|barely|hardly|close to|about to|unable|fail\w*|afraid|worried|seem\w*|looked|whether)\b"
+    r"could have|should|risk\w*|prevent\w*|barely|hardly|close to|about to|unable|fail\w*|afraid|worried|"
+    r"seem\w*|looked|whether)\b"
     r"|n['’]t\b",
     re.IGNORECASE,
 )
@@ -99,8 +100,8 @@ KEYWORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("semantic", "reverted"): (r"(?:took|pulled|removed) it (?:back )?out again",),
     ("no_attempt", "stall"): (
-        r"(?:did not|didn['’]t|never|does not|doesn['’]t) (?:even )?(?:move[ds]?|start(?:ed)?(?: moving)?|do anything)\b"
-        r"(?! (?:the|it|its|any|towards?|to|onto?|into)\b)",
+        r"(?:did not|didn['’]t|never|does not|doesn['’]t) (?:even )?"
+        r"(?:move[ds]?|start(?:ed)?(?: moving)?|do anything)\b(?! (?:the|it|its|any|towards?|to|onto?|into)\b)",
         r"did nothing\b",
         r"froze\b",
         r"stood still\b",
@@ -121,8 +122,8 @@ KEYWORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("poor_execution", "slow"): (r"(?:too|very|really|extremely) slow(?:ly)?\b",),
 }
-"""(category, kind) -> patterns over lower-case text. A pattern that begins with a negation is that negation's statement;
-before any other, a negation in the same clause takes the failure back."""
+"""(category, kind) -> patterns over lower-case text. A pattern that begins with a negation is that statement;
+before any other pattern, a negation in the same clause takes the failure back."""
 
 _COMPILED = tuple(
     (category, kind, re.compile(rf"\b(?:{'|'.join(patterns)})")) for (category, kind), patterns in KEYWORDS.items()

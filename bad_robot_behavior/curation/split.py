@@ -34,9 +34,7 @@ class SplitItem(msgspec.Struct, frozen=True):
 
 def split_item(rollout: Rollout) -> SplitItem:
     """The part of a rollout that `assign_splits` looks at."""
-    return SplitItem(
-        rollout.rollout_id, rollout.session_id, rollout.instruction_key, rollout.provenance.fingerprint
-    )
+    return SplitItem(rollout.rollout_id, rollout.session_id, rollout.instruction_key, rollout.provenance.fingerprint)
 
 
 def assign_splits(
@@ -49,8 +47,9 @@ def assign_splits(
     for row, group in zip(rows, groups, strict=True):
         members[group].append(row.rollout_id)
     wanted: dict[SplitName, float] = {
-        name: fraction * len(rows)
-        for name, fraction in (("train", settings.train), ("validation", settings.validation), ("test", settings.test))
+        "train": settings.train * len(rows),
+        "validation": settings.validation * len(rows),
+        "test": settings.test * len(rows),
     }
     filled: Counter[SplitName] = Counter()
     result: dict[str, SplitName] = {}

@@ -8,9 +8,11 @@ from pathlib import Path
 import av.container
 import av.video.stream
 import msgspec
+from av.video.frame import VideoFrame
 
 from bad_robot_behavior.errors import MediaError
 from bad_robot_behavior.media.opening import MediaInput, codec_of, name_of, open_video, packets, size_of
+from bad_robot_behavior.media.reading import decode_packet, quarter_turns
 from bad_robot_behavior.schema import Video
 
 # Every mp4 carries these; they say nothing about who made it, where or with what.
@@ -26,7 +28,7 @@ _NEUTRAL = frozenset(
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """A video as it is. `width` and `height` in pixels as coded, `fps` in frames per second of file time."""
+    """A video as it is. `width` and `height` in pixels, upright; `fps` in frames per second of file time."""
 
     width: int
     height: int
@@ -42,7 +44,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probe(source: MediaInput) -> Probe:
-    """Read a whole file's packets, decode nothing.
+    """Read all of a file's packets and decode the first frame.
 
     Tags leave out the brands and neutral handler names that every mp4 has, so a file that `remux` wrote has none.
     Raises MediaError for a missing, empty or foreign file, for one without frames, and for one with fewer frames than
@@ -52,7 +54,10 @@ def probe(source: MediaInput) -> Probe:
         claimed = stream.frames
         counted = shown = 0
         end = 0.0
+        first: list[VideoFrame] = []
         for packet in packets(source, container, stream):
+            if not first:
+                first = decode_packet(source, stream.codec_context, packet, 0)
             counted += 1
             shown += not packet.is_discard
             if packet.pts is not None:
@@ -63,14 +68,18 @@ def probe(source: MediaInput) -> Probe:
         rate = stream.average_rate or stream.guessed_rate
         if not rate or rate <= 0:
             raise MediaError(name_of(source), "open", "the file does not say how many frames there are per second")
-        context = stream.codec_context
+        picture = next(iter(first or decode_packet(source, stream.codec_context, None, 0)), None)
+        if picture is None:
+            raise MediaError(name_of(source), "frame 0", "the decoder gives no frame")
+        size = (picture.width, picture.height)
+        width, height = size[::-1] if quarter_turns(picture) % 2 else size
         return Probe(
-            width=context.width,
-            height=context.height,
+            width=width,
+            height=height,
             fps=float(rate),
             num_frames=shown,
             codec=codec_of(stream),
-            pix_fmt=context.pix_fmt or "unknown",
+            pix_fmt=picture.format.name,
             duration_s=shown / float(rate),
             has_audio=bool(container.streams.audio),
             streams=tuple(item.type for item in container.streams),

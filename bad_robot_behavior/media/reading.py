@@ -30,7 +30,11 @@ def decode(source: MediaInput) -> Iterator[VideoFrame]:
         size: tuple[int, int] | None = None
         for packet in _with_flush(packets(source, container, stream)):
             expected += packet is not None and not packet.is_discard
-            for frame in decode_packet(source, stream.codec_context, packet, number):
+            try:
+                decoded = decode_packet(source, stream.codec_context, packet, number)
+            except MediaError as error:
+                raise MediaError(name_of(source), f"frame {_place(source, packet, number)}", error.reason) from error
+            for frame in decoded:
                 if size is None:
                     size = (frame.width, frame.height)
                 elif size != (frame.width, frame.height):
@@ -57,9 +61,12 @@ class Converter:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> Pixels:
-        """The frame as RGB, uint8 (H, W, 3), by the frame's own colour matrix and range."""
+        """The frame as RGB, uint8 (H, W, 3), by its own colour matrix and range, and upright."""
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
-        return np.asarray(rgb.to_ndarray(), dtype=np.uint8)
+        pixels = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
+        # phones write pictures as the sensor lies and say how to turn them
+        turns = quarter_turns(frame)
+        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
 def decode_packet(
@@ -75,6 +82,24 @@ def decode_packet(
         if frame.is_corrupt:
             raise MediaError(name_of(source), f"frame {number + offset}", "the decoder marks the frame as damaged")
     return decoded
+
+
+def _place(source: MediaInput, packet: VideoPacket | None, number: int) -> int:
+    """Which frame a packet is, 0-based as shown; `number` is the best answer where the file gives no times.
+
+    Frames come out later than their packets go in, so the count of frames so far does not tell.
+    """
+    if packet is None or packet.pts is None:
+        return number
+    time = packet.pts
+    place = 0
+    with open_video(source) as (container, stream):
+        try:
+            for other in packets(source, container, stream):
+                place += not other.is_discard and other.pts is not None and other.pts < time
+        except MediaError:
+            return number  # cut short further on as well: the first error is the one to tell
+    return place
 
 
 def _with_flush(demuxed: Iterable[VideoPacket]) -> Iterator[VideoPacket | None]:
@@ -94,6 +119,11 @@ def planes(frame: VideoFrame) -> list[Pixels]:
         rows = np.frombuffer(memoryview(plane), dtype=np.uint8)[: plane.line_size * plane.height]
         found.append(rows.reshape(plane.height, plane.line_size)[:, : plane.width])
     return found
+
+
+def quarter_turns(frame: VideoFrame) -> int:
+    """By how many quarter turns to the left a player turns the frame: 0 to 3. Other angles count as none."""
+    return (frame.rotation // 90) % 4 if frame.rotation % 90 == 0 else 0
 
 
 def full_range(frame: VideoFrame) -> bool:

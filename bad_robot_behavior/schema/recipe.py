@@ -18,22 +18,25 @@ Reason = Annotated[str, Meta(min_length=10)]
 class SourceSettings(Record, frozen=True, kw_only=True):
     """Where rollouts come from, and what is known of their licence."""
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9_]{1,40}$", description="goes into ids: never change it")]
-    kind: Literal["roboarena", "folder"]
-    path: Text
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,40}(?!\n)$", description="goes into ids: never change it")]
+    kind: Annotated[Literal["roboarena", "folder"], Meta(description="which adapter reads it")]
+    path: Annotated[Text, Meta(description="folder of the dump or lab folder")]
     license: Annotated[str | None, Meta(description="SPDX id the source declares; null: look it up by kind")] = None
     license_evidence: Annotated[str | None, Meta(description="where the statement stands: a URL or a file")] = None
-    license_checked: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
-    attribution: str | None = None
-    robot: str | None = None
+    license_checked: Annotated[
+        Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?!\n)$")] | None,
+        Meta(description="date on which the evidence was read, YYYY-MM-DD"),
+    ] = None
+    attribution: Annotated[str | None, Meta(description="whom to name, as the licence asks")] = None
+    robot: Annotated[str | None, Meta(description="robot of rollouts that do not name one")] = None
     synthetic_generator: Annotated[
         str | None, Meta(description="set where a simulator made the source, such as metaworld 3.1.1")
     ] = None
 
 
 class ScreenSettings(Record, frozen=True, kw_only=True):
-    min_duration_s: Positive = 0.2
-    max_duration_s: Positive = 900.0
+    min_duration_s: Annotated[Positive, Meta(description="shorter rollouts are rejected")] = 0.2
+    max_duration_s: Annotated[Positive, Meta(description="longer rollouts are rejected")] = 900.0
     black_luma: Annotated[float, Meta(ge=0, le=255, description="mean luma under which a frame is black")] = 4.0
     frozen_difference: Annotated[
         float, Meta(ge=0, description="mean absolute luma difference under which two frames are the same")
@@ -45,8 +48,10 @@ class LicenseSettings(Record, frozen=True, kw_only=True):
 
 
 class FacesSettings(Record, frozen=True, kw_only=True):
-    detector: Literal["centerface", "none"] = "centerface"
-    threshold: Unit = 0.2
+    detector: Annotated[Literal["centerface", "none"], Meta(description="what finds faces at full resolution")] = (
+        "centerface"
+    )
+    threshold: Annotated[Unit, Meta(description="confidence from which a box counts; lower finds more")] = 0.2
     padding: Annotated[float, Meta(ge=0, le=2, description="part of the box's size added on each side")] = 0.3
     window_s: Annotated[float, Meta(ge=0, description="boxes are united over this many seconds each way")] = 0.5
     waived_because: Annotated[
@@ -60,42 +65,44 @@ class ScrubSettings(Record, frozen=True, kw_only=True):
     ] = None
     pseudonym_key_env: Annotated[str | None, Meta(description="environment variable with that secret")] = None
     drop_evaluators: Annotated[bool, Meta(description="leave evaluators out, no key needed")] = False
-    faces: FacesSettings = FacesSettings()
+    faces: Annotated[FacesSettings, Meta(description="how faces are found and masked")] = FacesSettings()
 
 
 class EndpointSettings(Record, frozen=True, kw_only=True):
     """An OpenAI-compatible endpoint."""
 
-    base_url: Annotated[str, Meta(pattern="^https?://")]
-    model: Text
+    base_url: Annotated[str, Meta(pattern="^https?://", description="address up to and including /v1")]
+    model: Annotated[Text, Meta(description="name of the model as the endpoint knows it")]
     api_key_env: Annotated[str | None, Meta(description="environment variable with the key; null: none needed")] = None
-    concurrency: Annotated[int, Meta(ge=1, le=256)] = 8
-    timeout_s: Positive = 120.0
-    max_attempts: Annotated[int, Meta(ge=1, le=20)] = 6
+    concurrency: Annotated[int, Meta(ge=1, le=256, description="requests under way at a time")] = 8
+    timeout_s: Annotated[Positive, Meta(description="seconds after which a request has failed")] = 120.0
+    max_attempts: Annotated[int, Meta(ge=1, le=20, description="tries of one request, the first included")] = 6
 
 
 class DistillSettings(Record, frozen=True, kw_only=True):
-    endpoint: EndpointSettings | None = None
-    max_tokens: Annotated[int, Meta(ge=64)] = 1024
+    endpoint: Annotated[
+        EndpointSettings | None, Meta(description="model that writes critiques; null: keyword rules, which say less")
+    ] = None
+    max_tokens: Annotated[int, Meta(ge=64, description="longest answer")] = 1024
 
 
 class RewardSettings(Record, frozen=True, kw_only=True):
     """Preference-guided self-distillation. Without an endpoint no curve is made and `reward` stays null."""
 
-    endpoint: EndpointSettings | None = None
-    scorer: Literal["gvl"] = "gvl"
-    num_frames: Annotated[int, Meta(ge=3, le=64)] = 30
-    samples: Annotated[int, Meta(ge=1, le=64, description="m")] = 10
-    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.8
+    endpoint: Annotated[EndpointSettings | None, Meta(description="model that scores; null: no curves are made")] = None
+    scorer: Annotated[Literal["gvl"], Meta(description="how the model is asked")] = "gvl"
+    num_frames: Annotated[int, Meta(ge=3, le=64, description="frames shown of each rollout")] = 30
+    samples: Annotated[int, Meta(ge=1, le=64, description="answers drawn for each rollout (m)")] = 10
+    temperature: Annotated[float, Meta(ge=0, le=2, description="sampling temperature of the model")] = 0.8
     image_size: Annotated[int, Meta(ge=64, le=1024, description="longer side in pixels")] = 320
-    seed: int = 0
+    seed: Annotated[int, Meta(description="decides the order in which frames are shuffled")] = 0
 
 
 class SplitSettings(Record, frozen=True, kw_only=True):
-    seed: int = 0
-    train: Unit = 0.8
-    validation: Unit = 0.1
-    test: Unit = 0.1
+    seed: Annotated[int, Meta(description="decides which sessions go where")] = 0
+    train: Annotated[Unit, Meta(description="share of rollouts")] = 0.8
+    validation: Annotated[Unit, Meta(description="share of rollouts")] = 0.1
+    test: Annotated[Unit, Meta(description="share of rollouts")] = 0.1
     near_duplicate_bits: Annotated[
         int, Meta(ge=0, le=64, description="mean Hamming distance per 64-bit frame hash up to which videos are one")
     ] = 4
@@ -108,29 +115,31 @@ class PackageSettings(Record, frozen=True, kw_only=True):
     videos: Annotated[
         Literal["auto", "files", "shards"], Meta(description="auto: files up to 2,000 rollouts, shards above")
     ] = "auto"
-    shard_size_mb: Annotated[int, Meta(ge=1, le=2000)] = 400
-    row_group_size: Annotated[int, Meta(ge=1, le=50)] = 10
+    shard_size_mb: Annotated[int, Meta(ge=1, le=2000, description="size up to which a video shard grows")] = 400
+    row_group_size: Annotated[int, Meta(ge=1, le=50, description="videos in a row group of a shard")] = 10
 
 
 class Recipe(Record, frozen=True, kw_only=True):
     """How one release is built."""
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,80}$")]
-    version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
-    title: Text
-    description: Text
-    sources: Annotated[tuple[SourceSettings, ...], Meta(min_length=1)]
-    license: LicenseSettings
-    screen: ScreenSettings = ScreenSettings()
-    scrub: ScrubSettings = ScrubSettings()
-    distill: DistillSettings = DistillSettings()
-    reward: RewardSettings = RewardSettings()
-    split: SplitSettings = SplitSettings()
-    package: PackageSettings = PackageSettings()
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,80}(?!\n)$", description="name of the release on the Hub")]
+    version: Annotated[
+        str, Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(?!\n)$", description="semantic version of the release")
+    ]
+    title: Annotated[Text, Meta(description="heading of the dataset card")]
+    description: Annotated[Text, Meta(description="first paragraph of the dataset card")]
+    sources: Annotated[tuple[SourceSettings, ...], Meta(min_length=1, description="where rollouts come from")]
+    license: Annotated[LicenseSettings, Meta(description="which licences the release may carry")]
+    screen: Annotated[ScreenSettings, Meta(description="which videos are usable")] = ScreenSettings()
+    scrub: Annotated[ScrubSettings, Meta(description="what keeps persons out of the release")] = ScrubSettings()
+    distill: Annotated[DistillSettings, Meta(description="feedback to critiques and failures")] = DistillSettings()
+    reward: Annotated[RewardSettings, Meta(description="reward curves from preferences")] = RewardSettings()
+    split: Annotated[SplitSettings, Meta(description="train, validation and test")] = SplitSettings()
+    package: Annotated[PackageSettings, Meta(description="how files are laid out")] = PackageSettings()
     expected_rejections: Annotated[
         dict[str, Annotated[int, Meta(ge=1)]],
         Meta(description="rule id to number of rejections known and accepted; any other makes `build` exit with 1"),
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -17,8 +17,17 @@ from msgspec import Meta
 
 SCHEMA_VERSION = "1.0.0"
 
-Id = Annotated[str, Meta(pattern="^[0-9a-f]{20}$", description="first 80 bits of a SHA-256, lower-case hex")]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+# Python's $ also matches before a closing newline and JSON Schema's does not: the lengths close that gap.
+Id = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9a-f]{20}$",
+        min_length=20,
+        max_length=20,
+        description="first 80 bits of a SHA-256, lower-case hex",
+    ),
+]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64)]
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Signed = Annotated[float, Meta(ge=-1, le=1)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -54,7 +63,7 @@ class Video(Record, frozen=True, kw_only=True):
     height: Annotated[int, Meta(gt=0, description="pixels")]
     fps: Annotated[float, Meta(gt=0, description="frames per second of file time")]
     capture_hz: Annotated[
-        float | None,
+        Positive | None,
         Meta(description="frames per second of real time; RoboArena records at 15 Hz and writes at 10 fps"),
     ] = None
     num_frames: Annotated[int, Meta(gt=0, description="frames counted in the stream, not read from the header")]
@@ -109,8 +118,8 @@ class RewardCurve(Record, frozen=True, kw_only=True):
     frame_index: tuple[Count, ...]
     value: tuple[Signed, ...]
     provenance: CurveProvenance
-    samples: Annotated[int | None, Meta(description="how many samples were drawn (m)")] = None
-    kept_sample: Annotated[int | None, Meta(description="index of the sample kept; null where none agreed")] = None
+    samples: Annotated[Count | None, Meta(description="how many samples were drawn (m)")] = None
+    kept_sample: Annotated[Count | None, Meta(description="index of the sample kept; null where none agreed")] = None
     margin: Annotated[
         float | None, Meta(description="difference of the mean values of preferred and rejected, kept sample")
     ] = None
@@ -134,7 +143,7 @@ class Detector(Record, frozen=True, kw_only=True):
 class Privacy(Record, frozen=True, kw_only=True):
     """What the scrub stage did to one rollout."""
 
-    faces_found: Annotated[int | None, Meta(description="boxes over all frames and cameras; null: no detector ran")]
+    faces_found: Annotated[Count | None, Meta(description="boxes over all frames and cameras; null: no detector ran")]
     frames_masked: Count | None
     text_redactions: Count
     audio_removed: Annotated[bool, Meta(description="an audio track was there and is gone")]
@@ -187,7 +196,7 @@ class RolloutRow(Record, frozen=True, kw_only=True):
     task_category: TaskCategory
     task_category_source: Annotated[Literal["rule", "llm", "human", "simulator"], Meta(description="who assigned it")]
     videos: Videos
-    num_steps: Annotated[int | None, Meta(description="control steps")] = None
+    num_steps: Annotated[Count | None, Meta(description="control steps")] = None
     control_hz: Positive | None = None
     score: Annotated[Unit | None, Meta(description="a human's graded judgement")] = None
     success: bool | None = None
@@ -350,7 +359,7 @@ class ReleaseManifest(Record, frozen=True, kw_only=True):
     """release.json: what a release holds and what it was made with."""
 
     name: Text
-    version: Annotated[str, Meta(pattern=r"^\d+\.\d+\.\d+$")]
+    version: Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(?!\n)$")]
     schema_version: Text
     taxonomy_version: Text
     engine_version: Text

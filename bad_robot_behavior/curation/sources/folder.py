@@ -17,7 +17,13 @@ from tqdm import tqdm
 from bad_robot_behavior import __version__
 from bad_robot_behavior.curation.sources.lab_files import Loaded, LoadedRollout, load, mp4_files
 from bad_robot_behavior.curation.sources.lab_yaml import Findings, printable
-from bad_robot_behavior.curation.sources.session_file import LabFile, PreferenceEntry, read_lab, subject
+from bad_robot_behavior.curation.sources.session_file import (
+    LabFile,
+    PreferenceEntry,
+    SessionFile,
+    read_lab,
+    subject,
+)
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import SourceError
 from bad_robot_behavior.schema import (
@@ -54,7 +60,8 @@ _OUTCOMES: dict[bool | None, Outcome] = {True: "success", False: "failure", None
 class Folder:
     """A lab folder as a source of rollouts.
 
-    What is said twice is taken from session.yaml first, then lab.yaml, then the recipe.
+    What is said twice is taken from session.yaml first, then lab.yaml, then the recipe. A rollout carries the licence
+    and attribution that the lab states; where it states none, the license stage looks into the recipe.
     """
 
     def __init__(self, settings: SourceSettings, folder: Path) -> None:
@@ -153,7 +160,7 @@ class Folder:
 
     def _rollout(self, session: str, label: str, loaded: Loaded, files: LoadedRollout, made: Session) -> Rollout:
         header, defaults, entry, videos = loaded.header, loaded.defaults, files.entry, files.videos
-        license, evidence = self._license(session, loaded)
+        license, evidence = self._license(header)
         return Rollout(
             rollout_id=self._rollout_id(session, label),
             session_id=made.session_id,
@@ -177,7 +184,7 @@ class Folder:
             feedback=entry.feedback,
             license=license,
             license_evidence=evidence,
-            attribution=defaults.attribution or self._settings.attribution,
+            attribution=defaults.attribution,
             synthetic=self._synthetic(),
             provenance=Provenance(
                 raw_sha256=tuple(v.sha256 for v in (videos.exterior_1, videos.exterior_2, videos.wrist) if v),
@@ -188,13 +195,15 @@ class Folder:
             trajectory=files.trajectory,
         )
 
-    def _license(self, session: str, loaded: Loaded) -> tuple[str | None, str | None]:
-        """The licence and its evidence from one and the same place: evidence for one licence proves no other."""
-        lab = self._read_lab()
-        for stated, file in ((loaded.header, f"{session}/session.yaml"), (lab, "lab.yaml")):
+    def _license(self, header: SessionFile) -> tuple[str | None, str | None]:
+        """What the lab states, and where; None leaves it to the recipe, which the license stage asks next.
+
+        Both come from the same file: evidence for one licence proves no other.
+        """
+        for stated, file in ((header, "session.yaml"), (self._read_lab(), "lab.yaml")):
             if stated.license is not None:
-                return stated.license, stated.license_evidence or f"declared by the lab in {file}"
-        return self._settings.license, self._settings.license_evidence
+                return stated.license, stated.license_evidence or f"declared by the lab in its {file}"
+        return None, None
 
     def _synthetic(self) -> Synthetic | None:
         generator = self._settings.synthetic_generator

@@ -113,7 +113,7 @@ def load(lab_folder: Path, folder: Path, lab: LabFile, findings: Findings, store
     for i, name in enumerate(contents.header.unused):
         path = inside(folder, name, ("unused", i), findings)
         if path is not None:
-            named[path.resolve()].append(("unused", i))
+            named[_real(path)].append(("unused", i))
     for places in named.values():
         for at in places if len(places) > 1 else ():
             findings.add(FILE_SHARED, at, f"is named {len(places)} times in this session.yaml")
@@ -160,6 +160,14 @@ def inside(folder: Path, name: str, at: At, findings: Findings) -> Path | None:
     return None
 
 
+def _real(path: Path) -> Path:
+    """The file behind a path; the path itself where links lead in a circle (Python up to 3.12 raises there)."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.absolute()
+
+
 def _check_folder(lab_folder: Path, folder: Path, findings: Findings) -> bool:
     relative = folder.relative_to(lab_folder)
     steps = [lab_folder.joinpath(*relative.parts[: n + 1]) for n in range(len(relative.parts))]
@@ -195,7 +203,7 @@ def _paths(
         path = inside(folder, name, where, findings)
         if path is None:
             continue
-        named[path.resolve()].append(where)
+        named[_real(path)].append(where)
         if path.suffix.lower() != suffix:
             findings.add(FILE_TYPE, where, f"is not a {suffix} file", shorten(name), f"a name that ends in {suffix}")
         found[role] = path
@@ -319,7 +327,7 @@ def _mentioned(folder: Path, contents: Contents) -> set[Path]:
             names = [raw.get("video"), *(views.values() if isinstance(views, dict) else ())]
             quiet = Findings("")
             paths = [inside(folder, name, (), quiet) for name in names if isinstance(name, str)]
-            found |= {path.resolve() for path in paths if path is not None}
+            found |= {_real(path) for path in paths if path is not None}
     return found
 
 
@@ -329,7 +337,7 @@ def _strays(folder: Path, named: set[Path]) -> list[tuple[str, Defect]]:
         here = Path(root)
         folders[:] = sorted(n for n in folders if not n.startswith(".") and not (here / n / "session.yaml").exists())
         for path in mp4_files(here, files):
-            if path.resolve() not in named:
+            if _real(path) not in named:
                 name = printable(path.relative_to(folder).as_posix())
                 defect = Defect(rule=UNUSED_VIDEO.id, file=name, message="belongs to no rollout of session.yaml")
                 found.append((name, defect))
