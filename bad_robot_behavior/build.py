@@ -372,7 +372,7 @@ def _listing(source: Source, shard: Shard) -> list[tuple[str, int, int]]:
     listing = []
     for session in shard.sessions:
         for path in sorted(source.files(session)):
-            status = path.stat()
+            status = path.lstat()  # a link counts as itself: sources refuse those that lead out
             listing.append((str(path), status.st_size, status.st_mtime_ns))
     return listing
 

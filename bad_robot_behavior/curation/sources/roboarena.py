@@ -59,6 +59,13 @@ class RoboArena:
         _ = self.action_spaces  # a broken global_metadata.yaml is said here, not in the middle of a build
         return names
 
+    def files(self, session: str) -> list[Path]:
+        """Every file of the session's folder, and the dump's own metadata."""
+        folder = self._folder / "evaluation_sessions" / session
+        found = [path for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
+        shared = self._folder / "global_metadata.yaml"
+        return sorted(found) + [shared] * shared.is_file()
+
     def read(self, session: str, store: Store) -> Iterator[Rollout | Rejection]:
         """The rollouts of one session in the order of their letters, and what cannot be had of it.
 
