@@ -1,0 +1,307 @@
+"""Everything that can be wrong with a release, by named rules."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from bad_robot_behavior.builder.features import ROLES, SPLITS, TABLES, VIDEO_CONFIG
+from bad_robot_behavior.builder.folder import MANIFEST
+from bad_robot_behavior.builder.loader import Release
+from bad_robot_behavior.builder.reading import inside, parquet_files, read_manifest
+from bad_robot_behavior.errors import MediaError, ReleaseError
+from bad_robot_behavior.schema import Defect, ReleaseManifest, rule, shorten
+from bad_robot_behavior.schema.validate import validate_table
+
+AGAIN = "Download or build the release again."
+MANIFEST_INVALID = rule("release.manifest_invalid", "release.json is a valid manifest.", cure=AGAIN)
+FILE_MISSING = rule("release.file_missing", "Every file of the manifest is there.", cure=AGAIN)
+FILE_CHANGED = rule("release.file_changed", "Every file has the SHA-256 that the manifest gives.", cure=AGAIN)
+FILE_UNLISTED = rule(
+    "release.file_unlisted",
+    "Every file of a release is in its manifest.",
+    cure="Move the file out of the release folder; what is published must be accounted for.",
+)
+TABLE_UNREADABLE = rule("release.table_unreadable", "Every table is a readable parquet file.", cure=AGAIN)
+COUNT_WRONG = rule("release.count_wrong", "The counts of the manifest are those of the tables.", cure=AGAIN)
+COUNT_IDENTITY = rule(
+    "release.count_identity",
+    "Rollouts read are rollouts packaged and rollouts rejected.",
+    cure="Build the release again; where it stays, a stage loses rollouts, which is a bug to report.",
+)
+VIDEO_MISSING = rule("release.video_missing", "Every video that a row names is in the release.", cure=AGAIN)
+VIDEO_OUTSIDE = rule(
+    "release.video_outside",
+    "A row names files inside the release only.",
+    cure="Do not use this release: a path that leads out of it was put there on purpose or by a broken tool.",
+)
+VIDEO_FRAMES = rule("release.video_frames", "A video has as many frames as its row says.", cure=AGAIN)
+VIDEO_CHANGED = rule("release.video_changed", "A video's bytes have the SHA-256 that its row gives.", cure=AGAIN)
+UNKNOWN_ROLLOUT = rule(
+    "release.unknown_rollout", "Preferences, trajectories, demonstrations and videos belong to rollouts.", cure=AGAIN
+)
+SPLIT_COLUMN = rule("release.split_column", "A row's split is that of the file it stands in.", cure=AGAIN)
+SESSION_LEAK = rule(
+    "release.session_leak",
+    "The rollouts of a session are in one split.",
+    cure="Build the release again; scores on a split that leaks are worth nothing.",
+)
+INSTRUCTION_LEAK = rule(
+    "release.instruction_leak",
+    "An instruction is in one split.",
+    cure="Build the release again; scores on a split that leaks are worth nothing.",
+)
+
+_CONTRACT = {
+    "rollouts": "rollout",
+    "preferences": "preference",
+    "trajectories": "trajectory",
+    "demonstrations": "demonstration",
+    "rejections": "rejection",
+}
+# What git and huggingface_hub put into a folder that they downloaded.
+_FOREIGN = (".git", ".cache", ".gitattributes")
+
+
+def check(release: Path) -> list[Defect]:
+    """Every defect of a release, in a fixed order; an empty list where all is well.
+
+    Files against the manifest, rows against the JSON Schemas, references between tables, counts, splits, and every
+    video's bytes and frames. Raises ReleaseError only where the folder has no release.json at all.
+    """
+    if not (release / MANIFEST).is_file():
+        raise ReleaseError(f"{release}: is not a release: it has no {MANIFEST}")
+    try:
+        manifest = read_manifest(release)
+    except ReleaseError as error:
+        return [Defect(rule=MANIFEST_INVALID.id, file=MANIFEST, message=str(error))]
+    try:
+        return list(_Check(release, manifest).run())
+    except ReleaseError as error:  # what the loader refuses
+        return [*_files(release, manifest), Defect(rule=TABLE_UNREADABLE.id, file=MANIFEST, message=str(error))]
+
+
+def _files(root: Path, manifest: ReleaseManifest) -> Iterator[Defect]:
+    for entry in tqdm(manifest.files, unit="file", desc="files", disable=None, leave=False):
+        try:
+            path = inside(root, entry.path)
+        except ReleaseError as error:
+            yield Defect(rule=VIDEO_OUTSIDE.id, file=MANIFEST, field="files", message=str(error))
+            continue
+        if not path.is_file():
+            yield Defect(rule=FILE_MISSING.id, file=entry.path, message="is missing")
+            continue
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != entry.sha256:
+            yield Defect(
+                rule=FILE_CHANGED.id, file=entry.path, value=digest, legal=entry.sha256, message="has another SHA-256"
+            )
+    listed = {entry.path for entry in manifest.files} | {MANIFEST}
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if relative.parts[0] not in _FOREIGN and path.is_file() and relative.as_posix() not in listed:
+            yield Defect(rule=FILE_UNLISTED.id, file=relative.as_posix(), message="is not in the manifest")
+
+
+class _Check:
+    """One pass over each table, keeping ids and counts only."""
+
+    def __init__(self, root: Path, manifest: ReleaseManifest) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.release = Release(root)
+        self.rollouts: dict[str, str] = {}  # id -> split
+        self.counts: Counter[str] = Counter()
+        self.by_code: Counter[str] = Counter()
+        self.by_split: Counter[str] = Counter()
+        self.sessions: defaultdict[str, set[str]] = defaultdict(set)
+        self.instructions: defaultdict[str, set[str]] = defaultdict(set)
+        self.rejected = 0
+
+    def run(self) -> Iterator[Defect]:
+        yield from _files(self.root, self.manifest)
+        for config in TABLES:
+            seen: set[tuple[Any, ...]] = set()
+            for split in SPLITS:
+                for path in parquet_files(self.root / config, (split,)):
+                    yield from self._table(config, split, path, seen)
+        yield from self._table("rejections", None, self.root / "rejections.parquet", set())
+        yield from self._leaks()
+        yield from self._counts()
+        yield from self._videos()
+
+    def _table(self, config: str, split: str | None, path: Path, seen: set[tuple[Any, ...]]) -> Iterator[Defect]:
+        name = path.relative_to(self.root).as_posix()
+        try:
+            inside(self.root, name)
+            with pq.ParquetFile(path) as file:
+                offset = 0
+                for batch in file.iter_batches(batch_size=512):
+                    found = list(validate_table([batch], _CONTRACT[config], name, offset=offset, seen=seen))
+                    yield from found
+                    if any(defect.row is None for defect in found):
+                        return  # a column is missing: the rest of the table would say the same
+                    yield from self._rows(config, split, name, batch, offset)
+                    offset += batch.num_rows
+        except FileNotFoundError:
+            return  # already told by the manifest's list of files
+        except (OSError, pa.ArrowException, ReleaseError) as error:
+            yield Defect(rule=TABLE_UNREADABLE.id, file=name, message=f"cannot be read: {error}")
+
+    def _rows(self, config: str, split: str | None, name: str, batch: pa.RecordBatch, offset: int) -> Iterator[Defect]:
+        self.counts[config] += batch.num_rows
+        if config == "rejections":
+            self.by_code.update(batch["code"].to_pylist())
+            self.rejected += batch["subject"].to_pylist().count("rollout")
+            return
+        for i, value in enumerate(batch["split"].to_pylist(), offset):
+            if value != split:
+                yield Defect(
+                    rule=SPLIT_COLUMN.id,
+                    file=name,
+                    row=i,
+                    field="split",
+                    value=shorten(value),
+                    legal=split,
+                    message="is not the split of the file",
+                )
+        if config == "rollouts" and split is not None:
+            keys = ("rollout_id", "session_id", "instruction_key")
+            for identity, session, instruction in zip(*(batch[key].to_pylist() for key in keys), strict=True):
+                self.rollouts[identity] = split
+                self.by_split[split] += 1
+                self.sessions[session].add(split)
+                self.instructions[instruction].add(split)
+            return
+        for field in ("rollout_a", "rollout_b") if config == "preferences" else ("rollout_id",):
+            for i, identity in enumerate(batch[field].to_pylist(), offset):
+                if self.rollouts.get(identity) != split:
+                    yield Defect(
+                        rule=UNKNOWN_ROLLOUT.id,
+                        file=name,
+                        row=i,
+                        field=field,
+                        value=shorten(identity),
+                        message=f"is no rollout of split {split}",
+                    )
+
+    def _leaks(self) -> Iterator[Defect]:
+        for leak, field, groups in (
+            (SESSION_LEAK, "session_id", self.sessions),
+            (INSTRUCTION_LEAK, "instruction_key", self.instructions),
+        ):
+            for key, splits in groups.items():
+                if len(splits) > 1:
+                    where = ", ".join(sorted(splits))
+                    yield Defect(
+                        rule=leak.id, file="rollouts", field=field, value=shorten(key), message=f"is in {where}"
+                    )
+
+    def _counts(self) -> Iterator[Defect]:
+        told = self.manifest.counts
+        if told.rollouts_read != told.rollouts_packaged + told.rollouts_rejected:
+            yield Defect(
+                rule=COUNT_IDENTITY.id,
+                file=MANIFEST,
+                field="counts.rollouts_read",
+                value=str(told.rollouts_read),
+                legal=f"{told.rollouts_packaged} packaged + {told.rollouts_rejected} rejected",
+                message="is not their sum",
+            )
+        pairs: list[tuple[str, object, object]] = [
+            ("rollouts_packaged", told.rollouts_packaged, self.counts["rollouts"]),
+            ("rollouts_rejected", told.rollouts_rejected, self.rejected),
+            ("sessions", told.sessions, len(self.sessions)),
+            ("preferences", told.preferences, self.counts["preferences"]),
+            ("trajectories", told.trajectories, self.counts["trajectories"]),
+            ("demonstrations", told.demonstrations, self.counts["demonstrations"]),
+            ("rejections_by_code", told.rejections_by_code, dict(sorted(self.by_code.items()))),
+            ("rollouts_by_split", told.rollouts_by_split, {s: self.by_split[s] for s in SPLITS if self.by_split[s]}),
+        ]
+        for field, said, counted in pairs:
+            if said != counted:
+                yield self._count_defect(field, said, counted)
+
+    def _count_defect(self, field: str, said: object, counted: object) -> Defect:
+        return Defect(
+            rule=COUNT_WRONG.id,
+            file=MANIFEST,
+            field=f"counts.{field}",
+            value=shorten(said),
+            legal=shorten(counted),
+            message="is not what the tables hold",
+        )
+
+    def _videos(self) -> Iterator[Defect]:
+        count = 0
+        rows = tqdm(self.rollouts.items(), unit="rollout", desc="videos", disable=None, leave=False)
+        for identity, split in rows:
+            try:
+                videos = self.release[identity]["videos"]
+            except (ReleaseError, KeyError) as error:
+                yield Defect(rule=TABLE_UNREADABLE.id, file="rollouts", value=identity, message=str(error))
+                return
+            for role in ROLES:
+                if videos is not None and videos.get(role) is not None:
+                    count += 1
+                    yield from self._video(identity, split, role, videos[role])
+        if count != self.manifest.counts.videos:
+            yield self._count_defect("videos", self.manifest.counts.videos, count)
+        if self.manifest.video_layout == "shards":
+            yield from self._stray_videos()
+
+    def _video(self, identity: str, split: str, role: str, video: dict[str, Any]) -> Iterator[Defect]:
+        from bad_robot_behavior import media
+
+        place: dict[str, Any] = {"file": f"rollouts/{split}", "field": f"videos.{role}", "value": identity}
+        if video["path"] is not None:
+            try:
+                path = inside(self.root, video["path"])
+            except ReleaseError as error:
+                yield Defect(rule=VIDEO_OUTSIDE.id, message=str(error), **place)
+                return
+            if not path.is_file():
+                yield Defect(rule=VIDEO_MISSING.id, message=f"{video['path']} is missing", **place)
+                return
+        try:
+            data = self.release.video_bytes(identity, role, checked=False)
+        except ReleaseError as error:
+            yield Defect(rule=VIDEO_MISSING.id, message=str(error), **place)
+            return
+        if hashlib.sha256(data).hexdigest() != video["sha256"]:
+            yield Defect(rule=VIDEO_CHANGED.id, message="has another SHA-256 than its row says", **place)
+            return
+        try:
+            frames = media.probe(data).num_frames
+        except MediaError as error:
+            yield Defect(rule=VIDEO_FRAMES.id, message=f"breaks at {error.where}: {error.reason}", **place)
+            return
+        if frames != video["num_frames"]:
+            yield Defect(
+                rule=VIDEO_FRAMES.id,
+                legal=str(frames),
+                message=f"has {frames}, its row says {video['num_frames']}",
+                **place,
+            )
+
+    def _stray_videos(self) -> Iterator[Defect]:
+        """Rows of config `videos` that no rollout has."""
+        table = self.release.table(VIDEO_CONFIG)
+        pairs = zip(table["rollout_id"].to_pylist(), table["role"].to_pylist(), strict=True)
+        for row, (identity, role) in enumerate(pairs):
+            if identity not in self.rollouts:
+                yield Defect(
+                    rule=UNKNOWN_ROLLOUT.id,
+                    file=VIDEO_CONFIG,
+                    row=row,
+                    value=shorten(identity),
+                    message=f"video {role} is of no rollout of this release",
+                )
