@@ -1,0 +1,270 @@
+"""An OpenAI-compatible server in a process of its own, which answers by fixed rules and fails on demand.
+
+    python tests/loopback.py --port 0 --fault 429 --times 2
+
+prints `listening on http://127.0.0.1:PORT/v1`. Progress (GVL) is read out of the pictures themselves: how far right the
+bright yellow square of `factories.make_video` stands, or how bright the picture is where there is none; plus noise from
+the request's seed. Feedback (distill) is sorted by a few words. `--fault` meets the first `--times` attempts of each
+distinct payload, so what a patient client ends with is what a server without faults would have said. In tests:
+
+    with loopback.serve(fault="500", times=2) as base_url: ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import email.utils
+import hashlib
+import http.server
+import io
+import json
+import re
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+FAULTS = (
+    "none, drop (connection cut in mid-answer), slow (answers after --slow-s), garbage (a body that is not JSON), "
+    "empty (no body), html (a proxy's page), no-choices, null (no text), truncated (finish_reason length), "
+    "wrong-count (a JSON answer with an entry too few), prose (text where JSON was asked), refusal, max-tokens (wants "
+    "max_completion_tokens), 429-date (429 with Retry-After as a date), or a status code"
+)
+
+
+class State:
+    """What the server has seen."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.lock = threading.Lock()
+        self.attempts: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
+        self.authorizations: set[str] = set()
+        self.running = 0
+        self.most_running = 0
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    state: State
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        state = self.state
+        if self.path == "/v1/models":
+            self._send(200, {"object": "list", "data": [{"id": state.options.model, "object": "model"}]})
+        elif self.path == "/stats":
+            with state.lock:
+                counts = dict(state.seen) | {"distinct": len(state.attempts), "most_running": state.most_running}
+                self._send(200, counts | {"authorizations": sorted(state.authorizations)})
+        else:
+            self._send(404, {"error": {"message": "no such path"}})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path != "/v1/chat/completions":
+            self._send(404, {"error": {"message": "no such path"}})
+            return
+        state = self.state
+        with state.lock:
+            state.seen["requests"] += 1
+            state.authorizations.add(self.headers.get("Authorization", ""))
+            key = hashlib.sha256(body).hexdigest()
+            state.attempts[key] += 1
+            faulty = state.attempts[key] <= state.options.times
+            state.running += 1
+            state.most_running = max(state.most_running, state.running)
+        try:
+            time.sleep(state.options.latency_s)
+            self._answer(json.loads(body), state.options.fault if faulty else "none")
+        finally:
+            with state.lock:
+                state.running -= 1
+
+    def _answer(self, request: dict[str, Any], fault: str) -> None:
+        options = self.state.options
+        repairing = any(message["role"] == "assistant" for message in request["messages"])
+        if fault in {"wrong-count", "prose"} and repairing and not options.stubborn:
+            fault = "none"
+        if fault == "429-date":
+            until = email.utils.formatdate(time.time() + options.retry_after_s, usegmt=True)
+            self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": until})
+        elif fault.isdigit():
+            headers = {"Retry-After": f"{options.retry_after_s:g}"} if options.retry_after_s else {}
+            said = f"planted {fault}; you sent {self.headers.get('Authorization')}"
+            self._send(int(fault), {"error": {"message": said, "param": options.param}}, headers)
+        elif fault == "max-tokens" and "max_tokens" in request:
+            said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            self._send(400, {"error": {"message": said, "param": "max_tokens", "code": "unsupported_parameter"}})
+        elif fault in {"garbage", "empty", "html"}:
+            self._send(200, {"garbage": b'{"choices": [{"mess', "empty": b"", "html": b"<html>busy</html>"}[fault])
+        else:
+            if fault == "slow":
+                time.sleep(options.slow_s)
+            self._complete(request, fault)
+
+    def _complete(self, request: dict[str, Any], fault: str) -> None:
+        text = "I would rather talk about it." if fault == "prose" else answer(request, fault == "wrong-count")
+        choice: dict[str, Any] = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "finish_reason": "stop",
+        }
+        if fault == "null":
+            choice["message"]["content"] = None
+        elif fault == "refusal":
+            choice["message"] = {"role": "assistant", "content": None, "refusal": "I will not look at that."}
+        elif fault == "truncated":
+            choice["message"]["content"], choice["finish_reason"] = text[: len(text) // 2], "length"
+        usage = {"prompt_tokens": len(json.dumps(request)) // 4, "completion_tokens": len(text) // 4}
+        choices = [] if fault == "no-choices" else [choice]
+        payload = {"id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": request["model"]}
+        self._send(200, payload | {"choices": choices, "usage": usage}, cut=fault == "drop")
+        with self.state.lock:
+            self.state.seen["answered"] += fault == "none"
+
+    def _send(self, status: int, body: Any, headers: dict[str, str] | None = None, cut: bool = False) -> None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        # A client that gave up waiting has closed its end; that is its right.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.send_response(status)
+            for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+            if cut:
+                self.wfile.flush()
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+
+
+def answer(request: dict[str, Any], short: bool = False) -> str:
+    """The text of a good answer, valid under the request's JSON schema; `short` leaves the last entry out."""
+    shape = request.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties", {})
+    if "frames" in shape:
+        entries = progress(request)
+        return json.dumps({"frames": entries[: len(entries) - short]})
+    if "rollouts" in shape:
+        labels = shape["rollouts"]["items"]["properties"]["label"]["enum"]
+        entries = sort_feedback(_text(request), labels)
+        return json.dumps({"rollouts": entries[: len(entries) - short]})
+    return "You said: " + _text(request)[-60:]
+
+
+def progress(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """An entry for each picture after the first, which is the anchor."""
+    pictures = [
+        base64.b64decode(part["image_url"]["url"].partition(",")[2])
+        for message in request["messages"]
+        if isinstance(message["content"], list)
+        for part in message["content"]
+        if part["type"] == "image_url"
+    ]
+    entries = []
+    for number, picture in enumerate(pictures[1:], start=1):
+        noise = hashlib.sha256(f"{request.get('seed')}".encode() + picture).digest()[0] / 255 - 0.5
+        percent = min(100, max(0, round(100 * _progress(picture) + 30 * noise * request["temperature"])))
+        entries.append({"frame": number, "seen": "a square", "percent": percent})
+    return entries
+
+
+def _progress(picture: bytes) -> float:
+    import av
+    import numpy as np
+
+    with av.open(io.BytesIO(picture)) as container:
+        pixels = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+    square = (pixels[..., 0] > 200) & (pixels[..., 1] > 190) & (pixels[..., 2] < 130)
+    if square.any():
+        return float(np.nonzero(square)[1].mean() / pixels.shape[1])
+    return float(pixels.mean() / 255)
+
+
+def sort_feedback(text: str, labels: list[str]) -> list[dict[str, Any]]:
+    """An entry for each label, from the sentences between the feedback's marks that name it."""
+    block = re.search(r"<feedback (\w+)>\n(.*?)\n</feedback \1>", text, re.DOTALL)
+    together = block[2] if block else ""
+    entries = []
+    for label in labels:
+        spans = [s for s in re.findall(r"[^.!?]+[.!?]", together) if re.search(rf"(?i:policy|rollout) {label}\b", s)]
+        spans = [span.strip() for span in spans]
+        words = {"dropped": ("grasp", "slip_or_drop"), "knocked": ("unsafe_interaction", "collision_object")}
+        failures = [
+            {"category": c, "kind": k, "severity": None, "span": span, "description": f"The robot {word} something."}
+            for span in spans
+            for word, (c, k) in words.items()
+            if word in span
+        ]
+        critique = f"What was said of it: {len(spans)} sentences." if spans else None
+        entries.append({"label": label, "critique": critique, "spans": spans, "failures": failures})
+    return entries
+
+
+def _text(request: dict[str, Any]) -> str:
+    """All text of the user's first turn."""
+    content = next(message["content"] for message in request["messages"] if message["role"] == "user")
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+@contextlib.contextmanager
+def serve(**flags: Any) -> Iterator[str]:
+    """Run the server in a process of its own and give its base URL; `flags` are the options with _ for -."""
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items() if value is not True]
+    switches = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value is True]
+    process = subprocess.Popen([sys.executable, __file__, *arguments, *switches], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], 30)
+        line = process.stdout.readline() if ready else ""
+        if not line.startswith("listening on "):
+            raise RuntimeError(f"the loopback server did not start: {line!r}")
+        yield line.removeprefix("listening on ").strip()
+    finally:
+        process.terminate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def stats(base_url: str) -> dict[str, Any]:
+    """What the server has seen: requests, answered, distinct payloads, most_running at once, authorizations."""
+    with urllib.request.urlopen(base_url.removesuffix("/v1") + "/stats") as response:
+        found: dict[str, Any] = {"requests": 0, "answered": 0} | json.load(response)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--model", default="loopback")
+    parser.add_argument("--fault", default="none", help=FAULTS)
+    parser.add_argument("--times", type=int, default=1, help="how many attempts of each payload meet the fault")
+    parser.add_argument("--retry-after-s", type=float, default=0.0, help="sent with status faults where not 0")
+    parser.add_argument("--slow-s", type=float, default=2.0)
+    parser.add_argument("--latency-s", type=float, default=0.0, help="before each answer")
+    parser.add_argument("--param", default=None, help="the parameter that a status fault blames")
+    parser.add_argument("--stubborn", action="store_true", help="wrong-count and prose also meet repair requests")
+    options = parser.parse_args()
+    Handler.state = State(options)
+    http.server.ThreadingHTTPServer.request_queue_size = 256
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+    server.daemon_threads = True
+    print(f"listening on http://127.0.0.1:{server.server_address[1]}/v1", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bad_robot_behavior.vlm.cache import Cache, request_key
+from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
+
+BASE = Request(model="m", messages=(Message("user", ("hello", Image(b"abc", "image/png"))),), seed=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "n"},
+        {"temperature": 0.5},
+        {"max_tokens": 7},
+        {"seed": None},
+        {"seed": 2},
+        {"json_schema": {}},
+        {"messages": (Message("system", ("hello", Image(b"abc", "image/png"))),)},
+        {"messages": (Message("user", ("hello", Image(b"abd", "image/png"))),)},
+        {"messages": (Message("user", ("hello", Image(b"abc", "image/jpeg"))),)},
+        {"messages": (Message("user", (Image(b"abc", "image/png"), "hello")),)},
+        {"messages": (Message("user", ("hel", "lo", Image(b"abc", "image/png"))),)},
+        {"messages": ()},
+    ],
+)
+def test_everything_that_decides_an_answer_is_in_the_key(changes: dict[str, object]) -> None:
+    assert request_key(msgspec.structs.replace(BASE, **changes)) != request_key(BASE)
+
+
+def test_every_field_of_a_request_is_tried_above() -> None:
+    assert set(Request.__struct_fields__) == {"model", "messages", "temperature", "max_tokens", "seed", "json_schema"}
+
+
+def test_the_order_of_keys_in_a_schema_does_not_matter() -> None:
+    one = msgspec.structs.replace(BASE, json_schema={"a": 1, "b": 2})
+    assert request_key(one) == request_key(msgspec.structs.replace(BASE, json_schema={"b": 2, "a": 1}))
+
+
+def test_an_answer_is_kept_over_processes(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "cache.sqlite"
+    Cache(path).put(BASE, Answer(text="yes", prompt_tokens=3, completion_tokens=1))
+    assert Cache(path).get(BASE) == Answer(text="yes", prompt_tokens=3, completion_tokens=1, cached=True)
+    assert Cache(path).get(msgspec.structs.replace(BASE, seed=9)) is None
+
+
+def test_an_answer_without_text_is_never_stored(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="never stored"):
+        Cache(tmp_path / "cache.sqlite").put(BASE, Answer(text=None, error="no"))
+
+
+def _write(path: Path, start: int) -> None:
+    cache = Cache(path)
+    for seed in range(start, start + 40):
+        cache.put(msgspec.structs.replace(BASE, seed=seed), Answer(text=f"answer {seed}"))
+
+
+def test_several_processes_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_write, args=(path, 20 * i)) for i in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    assert len(Cache(path)) == 80
+    assert Cache(path).get(msgspec.structs.replace(BASE, seed=79)) == Answer(text="answer 79", cached=True)
+
+
+def _text(path: Path) -> None:
+    path.write_text("this is no database, though it is long enough to be taken for one" * 20)
+
+
+def _older(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE answers (key TEXT, text TEXT)")
+
+
+def _foreign(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE photos (id INTEGER)")
+        database.execute("PRAGMA user_version = 1")
+
+
+def _truncated(path: Path) -> None:
+    cache = Cache(path)
+    for seed in range(400):
+        cache.put(msgspec.structs.replace(BASE, seed=seed), Answer(text="x" * 200))
+    cache.close()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("spoil", [_text, _older, _foreign, _truncated])
+def test_an_unusable_file_is_moved_aside_with_a_warning(
+    spoil: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "cache.sqlite"
+    spoil(path)  # type: ignore[operator]
+    before = path.read_bytes()
+    cache = Cache(path)
+    with caplog.at_level(logging.WARNING):
+        for seed in range(400):
+            request = msgspec.structs.replace(BASE, seed=1000 + seed)
+            assert cache.get(request) is None
+            cache.put(request, Answer(text="fresh"))
+    assert cache.get(request) == Answer(text="fresh", cached=True)
+    assert (tmp_path / "cache.sqlite.unusable-1").read_bytes() == before
+    assert "unusable-1" in caplog.text
+    with sqlite3.connect(path) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_cache_that_cannot_be_written_warns_once_and_loses_no_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = Cache(tmp_path / "cache.sqlite")
+    cache.put(BASE, Answer(text="first"))
+    cache._do(lambda database: database.execute("PRAGMA max_page_count = 4"))  # as a full disk: SQLITE_FULL
+    with caplog.at_level(logging.WARNING):
+        for seed in range(100):
+            cache.put(msgspec.structs.replace(BASE, seed=seed), Answer(text="y" * 3000))
+    assert caplog.text.count("answers are not being stored") == 1
+    assert cache.get(BASE) == Answer(text="first", cached=True)

@@ -1,0 +1,225 @@
+"""The client against a real server process that fails in every way a server can."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from bad_robot_behavior.errors import EndpointError
+from bad_robot_behavior.schema import EndpointSettings
+from bad_robot_behavior.vlm.cache import Cache
+from bad_robot_behavior.vlm.client import Image, Message, Request
+from bad_robot_behavior.vlm.openai_client import OpenAIClient, _retry_after
+from tests import loopback
+
+SCHEMA = {"type": "object", "properties": {"said": {"type": "string"}}, "required": ["said"]}
+
+
+def client(url: str, cache: Cache | None = None, **changes: object) -> OpenAIClient:
+    settings = {"base_url": url, "model": "loopback", "timeout_s": 20.0, "max_attempts": 4} | changes
+    return OpenAIClient(EndpointSettings(**settings), cache, backoff_s=0.01)  # type: ignore[arg-type]
+
+
+def request(text: str = "hello", **changes: object) -> Request:
+    return Request(model="loopback", messages=(Message("user", (text,)),), **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["429", "429-date", "500", "503", "408", "drop", "garbage", "empty", "html", "no-choices", "null", "truncated"],
+)
+def test_a_passing_fault_costs_time_and_nothing_else(fault: str) -> None:
+    requests = [request(f"question {i}") for i in range(5)]
+    with loopback.serve() as url:
+        expected = client(url).ask(requests)
+    with loopback.serve(fault=fault, times=2) as url:
+        assert client(url).ask(requests) == expected
+        assert loopback.stats(url)["requests"] == 15
+
+
+def test_an_answer_after_the_deadline_is_asked_again() -> None:
+    with loopback.serve(fault="slow", slow_s=3, times=1) as url:
+        (answer,) = client(url, timeout_s=0.5).ask([request()])
+    assert answer.text == "You said: hello"
+
+
+@pytest.mark.parametrize(
+    ("fault", "lack", "words"),
+    [
+        ("429", "transport", "answered 429"),
+        ("500", "transport", "answered 500"),
+        ("drop", "transport", "dropped the connection"),
+        ("garbage", "transport", "not a chat completion"),
+        ("no-choices", "empty", "no choices"),
+        ("truncated", "empty", "cut off"),
+    ],
+)
+def test_a_lasting_fault_is_an_answer_with_its_reason(fault: str, lack: str, words: str, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache.sqlite")
+    with loopback.serve(fault=fault, times=99) as url:
+        (answer,) = client(url, cache, max_attempts=3).ask([request()])
+        assert loopback.stats(url)["requests"] == 3
+    assert answer.text is None
+    assert answer.lack == lack
+    assert words in (answer.error or "")
+    assert "asked 3 times" in (answer.error or "")
+    assert len(cache) == 0
+
+
+def test_a_server_that_is_not_there_is_a_transport_fault() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        (answer,) = client(f"http://127.0.0.1:{held.getsockname()[1]}/v1", max_attempts=2).ask([request()])
+    assert answer.lack == "transport"
+    assert "cannot be reached" in (answer.error or "")
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_what_can_never_work_stops_at_once(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANTED_KEY", "sk-planted-7781")
+    with loopback.serve(fault=status, times=99) as url:
+        with pytest.raises(EndpointError) as caught:
+            client(url, api_key_env="PLANTED_KEY", concurrency=2).ask([request(f"{i}") for i in range(20)])
+        assert loopback.stats(url)["requests"] <= 2
+        assert url in str(caught.value)
+    assert "endpoint.api_key_env" in str(caught.value)
+    assert "7781" not in str(caught.value)
+
+
+def test_a_refused_request_is_not_asked_again_and_does_not_stop_the_others() -> None:
+    with loopback.serve(fault=400, times=99) as url:
+        answers = client(url).ask([request("one"), request("two")])
+        assert loopback.stats(url)["requests"] == 2
+    assert [answer.lack for answer in answers] == ["refused", "refused"]
+
+
+def test_an_endpoint_that_refuses_everything_is_an_error() -> None:
+    with loopback.serve(fault=400, times=99) as url, pytest.raises(EndpointError, match="refused all of the first 5"):
+        client(url).ask([request(f"{i}") for i in range(5)])
+
+
+def test_a_setting_that_the_model_does_not_take_is_an_error() -> None:
+    with (
+        loopback.serve(fault=400, times=99, param="temperature") as url,
+        pytest.raises(EndpointError, match="temperature"),
+    ):
+        client(url).ask([request()])
+
+
+def test_a_refusal_is_said_to_be_one() -> None:
+    with loopback.serve(fault="refusal", times=99) as url:
+        (answer,) = client(url).ask([request()])
+    assert (answer.text, answer.lack) == (None, "refused")
+
+
+def test_the_newer_name_of_the_token_limit_is_used_where_asked() -> None:
+    with loopback.serve(fault="max-tokens", times=99) as url:
+        answers = client(url, concurrency=1).ask([request("one"), request("two")])
+        assert loopback.stats(url)["requests"] == 3
+    assert [answer.text for answer in answers] == ["You said: one", "You said: two"]
+
+
+def test_equal_requests_are_sent_once_and_a_second_run_sends_nothing(tmp_path: Path) -> None:
+    requests = [request("same"), request("other"), request("same")]
+    with loopback.serve() as url:
+        first = client(url, Cache(tmp_path / "cache.sqlite")).ask(requests)
+        assert loopback.stats(url)["requests"] == 2
+        again = client(url, Cache(tmp_path / "cache.sqlite"))
+        second = again.ask(requests)
+        assert loopback.stats(url)["requests"] == 2
+    assert [answer.text for answer in second] == [answer.text for answer in first]
+    assert all(answer.cached for answer in second)
+    assert again.counters["requests_cached"] == 2
+
+
+def test_no_more_requests_run_at_once_than_allowed() -> None:
+    with loopback.serve(latency_s=0.02) as url:
+        client(url, concurrency=3).ask([request(f"{i}") for i in range(12)])
+        assert loopback.stats(url)["most_running"] == 3
+
+
+def test_answers_before_a_stop_are_kept(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache.sqlite")
+    with loopback.serve() as url:
+        client(url, cache).ask([request("early")])
+    with loopback.serve(fault=401, times=99) as url, pytest.raises(EndpointError):
+        client(url, cache).ask([request("early"), request("late")])
+    assert len(cache) == 1
+
+
+def test_keys_go_to_the_server_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("PLANTED_KEY", "sk-planted-7781")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-this-host")
+    path = tmp_path / "cache.sqlite"
+    with loopback.serve(fault="500", times=1) as url:
+        with_key = client(url, Cache(path), api_key_env="PLANTED_KEY", max_attempts=1)
+        (failed,) = with_key.ask([request()])
+        with_key.ask([request()])
+        client(url).ask([request("without")])
+        assert loopback.stats(url)["authorizations"] == ["Bearer none", "Bearer sk-planted-7781"]
+    assert "planted 500" in (failed.error or "")
+    cached = b"".join(part.read_bytes() for part in tmp_path.iterdir())
+    for place in (failed.error or "", caplog.text, repr(vars(with_key)), cached.decode("latin-1")):
+        assert "7781" not in place
+
+
+def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PLANTED_KEY", raising=False)
+    with pytest.raises(EndpointError, match="PLANTED_KEY is not set"):
+        client("http://127.0.0.1:9/v1", api_key_env="PLANTED_KEY")
+
+
+def test_a_password_in_the_url_is_not_shown() -> None:
+    (answer,) = client("http://user:hunter2@127.0.0.1:9/v1", max_attempts=1).ask([request()])
+    assert "127.0.0.1:9" in (answer.error or "")
+    assert "hunter2" not in (answer.error or "")
+
+
+def test_pictures_and_schema_arrive() -> None:
+    with loopback.serve() as url:
+        shown = Request(
+            model="loopback",
+            messages=(Message("user", ("look", Image(b"\xff\xd8", "image/jpeg"))),),
+            json_schema=SCHEMA,
+        )
+        (answer,) = client(url).ask([shown])
+    assert answer.text == "You said: look"
+
+
+def test_it_can_be_asked_inside_a_running_loop_and_sent_to_a_worker(tmp_path: Path) -> None:
+    with loopback.serve() as url:
+        sent = pickle.loads(pickle.dumps(client(url, Cache(tmp_path / "cache.sqlite"))))
+
+        async def inside() -> str | None:
+            return str(sent.ask([request()])[0].text)
+
+        assert asyncio.run(inside()) == "You said: hello"
+
+
+def test_retry_after_is_read_as_seconds_and_as_a_date() -> None:
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    date = format_datetime(now + timedelta(seconds=90), usegmt=True)
+    assert _retry_after({"retry-after": "1.5"}) == 1.5
+    assert _retry_after({"retry-after": date, "date": format_datetime(now, usegmt=True)}) == 90
+    assert _retry_after({"retry-after": format_datetime(now, usegmt=True)}) == 0  # long past
+    assert _retry_after({"retry-after": "soon"}) is None
+    assert _retry_after({"retry-after": "nan"}) is None
+    assert _retry_after({}) is None
+
+
+def test_retry_after_is_waited_for_but_not_for_hours() -> None:
+    with loopback.serve(fault=429, retry_after_s=7200, times=99) as url:
+        (answer,) = client(url).ask([request()])
+        assert loopback.stats(url)["requests"] == 1
+    assert answer.lack == "transport"
+    assert "wait 7200 s" in (answer.error or "")
