@@ -21,6 +21,7 @@ from bad_robot_behavior.curation.sources.session_file import (
     LabFile,
     PreferenceEntry,
     SessionFile,
+    is_label,
     read_lab,
     subject,
 )
@@ -131,7 +132,7 @@ class Folder:
         return self._lab
 
     def _rollout_id(self, session: str, label: str) -> str:
-        return rollout_id(self.name, session, label, label)
+        return rollout_id(self.name, session, printable(label), printable(label))
 
     def _session(self, session: str, loaded: Loaded) -> Session:
         sid = session_id(self.name, session)
@@ -142,7 +143,7 @@ class Folder:
                 self._preference(session, sid, entry, loaded) for entry in loaded.preferences if entry is not None
             ),
             # The feedback names the rollouts that were rejected too, and a reader of it must know that it does.
-            labels=tuple((label, self._rollout_id(session, label)) for label in loaded.rollouts),
+            labels=tuple((label, self._rollout_id(session, label)) for label in loaded.rollouts if is_label(label)),
         )
 
     def _preference(self, session: str, sid: str, entry: PreferenceEntry, loaded: Loaded) -> Preference:

@@ -342,4 +342,3 @@ def _strays(folder: Path, named: set[Path]) -> list[tuple[str, Defect]]:
                 defect = Defect(rule=UNUSED_VIDEO.id, file=name, message="belongs to no rollout of session.yaml")
                 found.append((name, defect))
     return found
-

@@ -319,5 +319,3 @@ def _walk(node: yaml.Node, at: At, findings: Findings) -> None:
 def _line(mark: Any) -> int:
     """1-based line of a PyYAML mark; 0 where there is none."""
     return 0 if mark is None else int(mark.line) + 1
-
-

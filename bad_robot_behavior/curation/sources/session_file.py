@@ -122,9 +122,7 @@ class SessionFile(LabFile, frozen=True, kw_only=True):
     instruction: Annotated[str, Meta(description="what the robot was told, in any language")]
     task_category: Annotated[TaskCategory | None, Meta(description=", ".join(get_args(TaskCategory)))] = None
     feedback: Annotated[str | None, Meta(description="text that names the rollouts by their labels")] = None
-    rollouts: Annotated[
-        dict[Any, Any], Meta(min_length=1, description="a mapping of labels to rollouts, at least one")
-    ]
+    rollouts: Annotated[dict[Any, Any], Meta(min_length=1, description="a mapping of labels to rollouts, at least one")]
     preference: Annotated[str | None, Meta(description="a label, or tie; only where there are two rollouts")] = None
     preferences: Annotated[list[Any] | None, Meta(description="a list of preferences")] = None
     unused: Annotated[
@@ -175,14 +173,18 @@ def read_session(path: Path, findings: Findings) -> Contents | None:
     return Contents(header=header, rollouts=rollouts, preferences=preferences)
 
 
+def is_label(text: str) -> bool:
+    """Whether a rollout may have this label: it stands in references after a /, and `tie` names no rollout."""
+    plain = text.isprintable() and text == text.strip() and "/" not in text
+    return plain and 1 <= len(text) <= 64 and text.casefold() != "tie"
+
+
 def _check_label(label: Any, at: At, others: list[str], findings: Findings) -> None:
     legal = "1 to 64 printable characters without / and spaces around them; not the word tie"
     if not isinstance(label, str):
         findings.add(WRONG_TYPE, at, "the label is not text to YAML; put it in quotes", shorten(label), legal)
-    elif not 1 <= len(label) <= 64 or label != label.strip() or "/" in label or not label.isprintable():
+    elif not is_label(label):
         findings.add(LABEL, at, "the label is not legal", shorten(label), legal)
-    elif label.casefold() == "tie":
-        findings.add(LABEL, at, "the label would be taken for a tie", shorten(label), legal)
     elif label.casefold() in [other.casefold() for other in others]:
         findings.add(LABEL, at, "another label differs from this one by case only", shorten(label), legal)
 
