@@ -1,8 +1,8 @@
 """Splits without leaks: rollouts that share a session, an instruction or a near-duplicate video stay together.
 
-The three relations are joined by union-find into groups, and a group goes to one split as a whole. Groups are taken in
-the order of a seeded hash and each goes where the most is missing, so sizes come close to the fractions asked for and
-the result depends on nothing but the rollouts and the seed.
+The three relations are joined by union-find into groups, and a group goes to one split as a whole. The largest groups
+come first, those of equal size in the order of a seeded hash, and each goes where the most is missing: sizes come close
+to the fractions asked for, and the result depends on nothing but the rollouts and the seed.
 """
 
 from __future__ import annotations
@@ -54,11 +54,12 @@ def assign_splits(
     filled: Counter[SplitName] = Counter()
     result: dict[str, SplitName] = {}
 
-    def order(group: int) -> tuple[bool, str]:
+    def order(group: int) -> tuple[bool, int, str]:
         # Groups that must go to test come first, so that the fractions are filled knowing of them.
         first = min(members[group])
         return (
             earlier_test.isdisjoint(members[group]),
+            -len(members[group]),
             hashlib.sha256(f"{settings.seed}:{first}".encode()).hexdigest(),
         )
 

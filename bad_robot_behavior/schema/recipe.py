@@ -142,6 +142,16 @@ class Recipe(Record, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=dict)
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, but 2026-11-23 is the text that was written, not a date object."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file. Raises RecipeError that names the file, the field, the value and what is legal."""
     try:
@@ -153,7 +163,7 @@ def read_recipe(path: Path) -> Recipe:
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: is not valid YAML: {error}") from error
     try:
