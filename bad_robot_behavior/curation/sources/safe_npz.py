@@ -7,7 +7,8 @@ Format: numpy/lib/format.py (.npy versions 1.0 and 2.0 in a zip archive).
 
 from __future__ import annotations
 
-import io
+import ast
+import re
 import struct
 import zipfile
 import zlib
@@ -30,6 +31,9 @@ from bad_robot_behavior.errors import SourceError
 from bad_robot_behavior.schema import Rule
 
 __all__ = ["FOREIGN_OBJECT", "TOO_LARGE", "UNREADABLE", "Limits", "NpzError", "read_npz"]
+
+_DESCR = re.compile(r"^[<>|=](?:[fiu][1248]|b1|[US]\d{1,6})$")
+_MAX_HEADER = 10_000  # as numpy: literal_eval of a longer text can exhaust the stack
 
 
 class NpzError(SourceError):
@@ -92,19 +96,31 @@ def _check_members(infos: list[zipfile.ZipInfo], limits: Limits) -> None:
 
 
 def _read_npy(data: bytes, limits: Limits) -> Any:
-    shape, fortran, dtype, body = _read_header(data)
-    if dtype.kind == "O":
+    header, body = _read_header(data)
+    if set(header) != {"descr", "fortran_order", "shape"}:
+        raise Broken(UNREADABLE, "a member has a .npy header with other keys than it should")
+    descr = header["descr"]
+    if descr == "|O":
         return load_object_array(body, limits)
-    if dtype.kind not in "fiubUS" or dtype.subdtype is not None:
-        raise Broken(FOREIGN_OBJECT, f"a member has dtype kind {dtype.kind!r}")
-    return array_from_bytes(body, dtype, checked_shape(shape), fortran)
+    if not isinstance(descr, str) or not _DESCR.match(descr):
+        raise Broken(FOREIGN_OBJECT, "a member has a dtype other than numbers, text and objects")
+    return array_from_bytes(body, np.dtype(descr), checked_shape(header["shape"]), header["fortran_order"] is True)
 
 
-def _read_header(data: bytes) -> tuple[Any, bool, np.dtype[Any], bytes]:
-    file = io.BytesIO(data)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+def _read_header(data: bytes) -> tuple[dict[Any, Any], bytes]:
+    """The header of a .npy 1.0 or 2.0, and what follows. numpy's own reader also repairs headers of Python 2, by way
+    of a tokenizer with many ways to fail; those are not read here."""
+    size = {b"\x01\x00": "<H", b"\x02\x00": "<I"}.get(data[6:8])
+    if data[:6] != b"\x93NUMPY" or size is None:
+        raise Broken(UNREADABLE, "a member is not .npy of version 1.0 or 2.0")
     try:
-        shape, fortran, dtype = readers[np.lib.format.read_magic(file)](file)
-    except (ValueError, TypeError, KeyError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
-        raise Broken(UNREADABLE, "a member has no .npy header of version 1.0 or 2.0") from error
-    return shape, fortran, dtype, data[file.tell() :]
+        (length,) = struct.unpack_from(size, data, 8)
+        start = 8 + struct.calcsize(size)
+        if length > _MAX_HEADER or start + length > len(data):
+            raise Broken(UNREADABLE, "a member has a .npy header that is cut or too long")
+        header = ast.literal_eval(data[start : start + length].decode("latin1").strip())
+    except (struct.error, ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise Broken(UNREADABLE, "a member has no valid .npy header") from error
+    if not isinstance(header, dict):
+        raise Broken(UNREADABLE, "a member has no valid .npy header")
+    return header, data[start + length :]
