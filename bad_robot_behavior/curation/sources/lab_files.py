@@ -110,14 +110,13 @@ def load(lab_folder: Path, folder: Path, lab: LabFile, findings: Findings, store
     for label, entry in contents.rollouts.items():
         if entry is not None:
             paths[label] = _paths(folder, entry, ("rollouts", label), findings, named)
-    for i, name in enumerate(contents.header.unused):
-        path = inside(folder, name, ("unused", i), findings)
-        if path is not None:
-            named[_real(path)].append(("unused", i))
-    for places in named.values():
-        for at in places if len(places) > 1 else ():
-            findings.add(FILE_SHARED, at, f"is named {len(places)} times in this session.yaml")
-    accounted = set(named) | _mentioned(folder, contents)
+    # A name here that fits no file does no harm: a file that should have been meant is reported as unused itself.
+    unused = {_real(path) for name in contents.header.unused if (path := inside(folder, name, (), Findings("")))}
+    for real, places in named.items():
+        count = len(places) + (real in unused)
+        for at in places if count > 1 else ():
+            findings.add(FILE_SHARED, at, f"is named {count} times in this session.yaml")
+    accounted = set(named) | unused | _mentioned(folder, contents)
     rollouts: dict[str, LoadedRollout | None] = {}
     for label, entry in contents.rollouts.items():
         at = ("rollouts", label)

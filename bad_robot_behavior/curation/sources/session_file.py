@@ -263,7 +263,6 @@ def _checked(
     entry: PreferenceEntry, at: At, rollouts: dict[str, RolloutEntry | None], findings: Findings
 ) -> PreferenceEntry | None:
     labels = ", ".join(lab_yaml.printable(label) for label in rollouts)
-    before = len(findings.found)
     for name, label in (("a", entry.a), ("b", entry.b)):
         if label not in rollouts:
             findings.add(PREFERENCE_ROLLOUT, (*at, name), "names no rollout of the session", shorten(label), labels)
@@ -273,7 +272,7 @@ def _checked(
         where = at if at == ("preference",) else (*at, "preferred")
         legal = f"{lab_yaml.printable(entry.a)}, {lab_yaml.printable(entry.b)}, tie"
         findings.add(PREFERENCE_ROLLOUT, where, "is neither of the two nor tie", shorten(entry.preferred), legal)
-    return entry if len(findings.found) == before else None
+    return None if findings.under(*at) else entry  # a doubled key is among the findings already
 
 
 Subject = Literal["session", "rollout", "preference"]

@@ -186,9 +186,10 @@ def test_rejections_hold_no_value_of_the_lab(lab: Lab) -> None:
             assert "jane" not in item.detail.lower()
 
 
-KEYS = (
-    "A B video videos score success outcome failures category kind a b preferred wrist instruction trajectory"
-).split()
+KEYS = [
+    *("A", "B", "video", "videos", "score", "success", "outcome", "failures", "category", "kind", "a", "b"),
+    *("preferred", "wrist", "instruction", "trajectory"),
+]
 YAML = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (

@@ -80,7 +80,8 @@ def test_a_video_that_no_rollout_names(lab: Lab, clips: Path) -> None:
     shutil.copyfile(clips / "C.mp4", lab.session / "more" / "C.mp4")
     lab.broken("lab.unused_video", "rollout")
     assert set(lab.rollouts()) == {"A", "B"}
-    assert check(lab.write(unused=["more/C.mp4"]).root) == []
+    assert check(lab.write(unused=["more/C.mp4", "gone.mp4"]).root) == []
+    lab.write(unused=["more/C.mp4", "B.mp4"]).broken("lab.file_shared", "rollout", "rollouts.B.video")
 
 
 def test_the_video_of_a_broken_rollout_counts_once(lab: Lab) -> None:

@@ -106,6 +106,14 @@ def test_the_short_preference_needs_two_rollouts(lab: Lab) -> None:
     assert [(r.subject, r.code) for r in rejections] == [("preference", "lab.illegal_value")]
 
 
+def test_a_preference_with_a_doubled_key_is_not_used(lab: Lab) -> None:
+    text = yaml.safe_dump(GOOD, sort_keys=False)
+    lab.write(text + "preference: B\n").broken("lab.duplicate_key", "preference", "preference")
+    listed = "preferences:\n- {a: A, b: B, preferred: A, preferred: B}\n"
+    lab.write(text.replace("preference: A\n", listed))
+    lab.broken("lab.duplicate_key", "preference", "preferences[0].preferred")
+
+
 @pytest.mark.rule("lab.preference_double")
 def test_two_preferences_for_one_pair(lab: Lab) -> None:
     data = {k: v for k, v in GOOD.items() if k != "preference"}
