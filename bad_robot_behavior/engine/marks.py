@@ -37,7 +37,12 @@ def writing(folder: Path, key: str) -> Iterator[Path]:
         if folder.exists():
             # Stale: made with another key. A kill between these two lines leaves no folder, and it is made again.
             shutil.rmtree(folder)
-        part.rename(folder)
+        try:
+            part.rename(folder)
+        except OSError:
+            # Another process made the same folder meanwhile. The same key means the same bytes, so theirs will do.
+            if not is_complete(folder, key):
+                raise
     finally:
         if part.exists():
             shutil.rmtree(part, ignore_errors=True)
