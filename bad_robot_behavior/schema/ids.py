@@ -11,7 +11,8 @@ _SEPARATOR = "\x1f"  # ASCII unit separator: cannot occur in a file name or YAML
 
 def stable_id(*parts: str) -> str:
     """First 80 bits of the SHA-256 of the parts, as 20 lower-case hex digits. Same parts, same id, on any machine."""
-    return hashlib.sha256(_SEPARATOR.join(parts).encode()).hexdigest()[:20]
+    # surrogatepass: a file name that is not UTF-8 reaches us with lone surrogates and has an id like any other
+    return hashlib.sha256(_SEPARATOR.join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
 def session_id(source: str, session_ref: str) -> str:
@@ -30,8 +31,19 @@ def pair_id(rollout_a: str, rollout_b: str) -> str:
 
 
 def instruction_key(instruction: str) -> str:
-    """The instruction as a grouping key: NFKC, case-folded, single spaces, no quotes and no closing punctuation."""
+    """The instruction as a grouping key: NFKC, case-folded, single spaces, no quotes and no closing punctuation.
+
+    A key is its own key. It is empty only for an instruction of nothing but spaces; one of nothing but punctuation keeps
+    it.
+    """
+    key = _fold(instruction)
+    while (again := _fold(key)) != key:  # folding one thing can uncover another, such as an accent behind a quote
+        key = again
+    return key
+
+
+def _fold(instruction: str) -> str:
     text = unicodedata.normalize("NFKC", instruction).casefold()
-    text = re.sub(r"[\"'`\u2018\u2019\u201c\u201d]", "", text)
-    text = re.sub(r"\s+", " ", text).strip()
-    return text.rstrip(" .!?,;:") or text
+    bare = re.sub(r"[\"'`\u2018\u2019\u201c\u201d]", "", text)
+    text, bare = " ".join(text.split()), " ".join(bare.split())
+    return bare.rstrip(" .!?,;:") or bare or text
