@@ -39,7 +39,7 @@ from bad_robot_behavior.benchmark.results import (
     Shape,
 )
 from bad_robot_behavior.errors import PredictionsError, ReleaseError
-from bad_robot_behavior.schema import SplitName, TaskCategory, shorten
+from bad_robot_behavior.schema import SplitName, TaskCategory
 from bad_robot_behavior.scorers.run import clip_without_frames, pick_role, stated_parameters
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ RISING = 0.8
 """VOC above which a curve counts as rising throughout."""
 _CHUNK = 10_000  # rollouts whose floors are held at a time
 _LISTED = 20  # missing rollouts and errors that are named
+_LENGTH = 120  # of an error that is named
 _DIGITS = 10  # decimals that are kept, so that no number differs between machines in its last bit
 _CATEGORIES: tuple[str, ...] = get_args(TaskCategory)
 
@@ -207,9 +208,7 @@ def _read(world: _World, item: Predictions, name: str) -> _Scored:
     rows = np.array([world.row.get(rollout, -1) for rollout in item.rollout_id], np.int64)
     inside = rows >= 0
     answered = np.diff(item.offset) > 0
-    errors = Counter(
-        shorten(error, 120) for error, here in zip(item.error, inside, strict=True) if here and error is not None
-    )
+    errors = Counter(error for error, here in zip(item.error, inside, strict=True) if here and error is not None)
     missing = sorted(set(world.ids).difference(item.rollout_id))
     summary = Scored(
         name=name,
@@ -220,11 +219,18 @@ def _read(world: _World, item: Predictions, name: str) -> _Scored:
         rollouts=len(world.ids),
         predicted=int((inside & answered).sum()),
         failed=int((inside & ~answered).sum()),
-        errors=dict(sorted(errors.items(), key=lambda pair: (-pair[1], pair[0]))[:_LISTED]),
+        errors=_most_frequent(errors),
         missing=len(missing),
         missing_ids=tuple(missing[:_LISTED]),
     )
     return _place(world, summary, rows, item.value, item.offset)
+
+
+def _most_frequent(errors: Counter[str]) -> dict[str, int]:
+    shortened: Counter[str] = Counter()
+    for error, count in errors.items():
+        shortened[error if len(error) <= _LENGTH else f"{error[: _LENGTH - 3]}..."] += count
+    return dict(sorted(shortened.items(), key=lambda pair: (-pair[1], pair[0]))[:_LISTED])
 
 
 def _place(world: _World, summary: Scored, rows: Ints, value: Floats, offset: Ints) -> _Scored:

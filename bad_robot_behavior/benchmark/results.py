@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from bad_robot_behavior.benchmark.metrics import Aggregation
-from bad_robot_behavior.schema import Record
+from bad_robot_behavior.schema import Record, SplitName
 
 GroundTruth = Literal["score", "preference"]
 Group = Literal["all", "success", "failure"]
@@ -98,7 +98,7 @@ class Results(Record, frozen=True, kw_only=True):
 
     release: dict[str, str]
     engine_version: str
-    split: str | None
+    split: SplitName | None
     draws: int
     seed: int
     rollouts: int

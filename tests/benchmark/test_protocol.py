@@ -85,7 +85,7 @@ def test_missing_and_failed_rollouts_lower_coverage_and_nothing_else(release: Re
     assert (row.strict.value, row.answered.value) == (1.0, 0.4)
     [summary] = [item for item in results.scorers if not item.floor]
     assert (summary.rollouts, summary.predicted, summary.failed, summary.missing) == (9, 7, 1, 1)
-    assert summary.errors == {"'no answer'": 1}
+    assert summary.errors == {"no answer": 1}
     assert [spoilt[rollout] for rollout in summary.missing_ids] == [0.9]
     assert shape(results, MODEL, "all").covered == 7
 
