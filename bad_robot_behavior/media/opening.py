@@ -104,25 +104,54 @@ def size_of(source: MediaInput) -> int:
 
 
 def packets(
-    source: MediaInput, container: av.container.InputContainer, stream: av.video.stream.VideoStream
+    source: MediaInput, container: av.container.InputContainer, stream: av.video.stream.VideoStream, whole: bool = True
 ) -> Iterator[VideoPacket]:
     """The packets of the stream in file order, without the empty one that PyAV ends with.
 
-    Raises MediaError at "packet N" for a packet that is cut short or damaged, and beyond MAX_FRAMES.
+    Raises MediaError at "packet N" for a packet that is cut short or damaged, beyond MAX_FRAMES, and (with `whole`)
+    where the file ends before its header says so.
     """
     number = 0
+    end = 0.0
     demuxed = container.demux(stream)
     while True:
         with guard(source, f"packet {number}"):
             packet = next(demuxed, None)
         if packet is None or packet.size == 0:
-            return
+            break
         if packet.is_corrupt:
             raise MediaError(name_of(source), f"packet {number}", "the packet is damaged or cut short")
         if number == MAX_FRAMES:
             raise MediaError(name_of(source), f"packet {number}", f"more than {MAX_FRAMES} frames")
+        if packet.pts is not None:
+            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         yield packet
         number += 1
+    if whole:
+        _check_end(source, container, stream, number, end)
+
+
+def _check_end(
+    source: MediaInput,
+    container: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    counted: int,
+    end: float,
+) -> None:
+    """A header that claims more than there is means that the file was cut."""
+    if counted < stream.frames:
+        # An edit list may legally hide whole groups of frames: count once more without it.
+        with open_video(source, ignore_editlist="1") as (plain, same):
+            everything = sum(1 for _ in packets(source, plain, same, whole=False))
+        if everything < stream.frames:
+            reason = f"the header claims {stream.frames} frames, the file ends after {everything}"
+            raise MediaError(name_of(source), f"packet {everything}", reason)
+    if stream.frames == 0 and "matroska" in container.format.name and container.duration and stream.average_rate:
+        # Matroska counts no frames but states how long the file is. Other streams may run on after the video.
+        promised = container.duration / av.time_base
+        if len(container.streams) == 1 and end < promised - 2.5 / float(stream.average_rate):
+            reason = f"the header claims {promised:.2f} s, the file ends at {end:.2f} s"
+            raise MediaError(name_of(source), f"packet {counted}", reason)
 
 
 def _video_stream(source: MediaInput, container: av.container.InputContainer) -> av.video.stream.VideoStream:

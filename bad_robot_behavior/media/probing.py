@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 import av.container
-import av.video.stream
 import msgspec
 from av.video.frame import VideoFrame
 
@@ -51,18 +50,12 @@ def probe(source: MediaInput) -> Probe:
     its header claims (the sign of a copy that broke off).
     """
     with open_video(source) as (container, stream):
-        claimed = stream.frames
-        counted = shown = 0
-        end = 0.0
+        shown = 0
         first: list[VideoFrame] = []
         for packet in packets(source, container, stream):
             if not first:
                 first = decode_packet(source, stream.codec_context, packet, 0)
-            counted += 1
             shown += not packet.is_discard
-            if packet.pts is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        check_count(source, container, counted, claimed, end)
         if shown == 0:
             raise MediaError(name_of(source), "packet 0", "there is no frame in the video stream")
         rate = stream.average_rate or stream.guessed_rate
@@ -108,31 +101,6 @@ def video(path: str | Path, camera: str, capture_hz: float | None = None) -> Vid
         size_bytes=found.size_bytes,
         sha256=digest,
     )
-
-
-def check_count(
-    source: MediaInput, container: av.container.InputContainer, counted: int, claimed: int, end: float
-) -> None:
-    """A header that claims more than there is means that the file was cut."""
-    if counted < claimed:
-        # An edit list may legally hide whole groups of frames: count once more without it.
-        with open_video(source, ignore_editlist="1") as (plain, stream):
-            counted = sum(1 for _ in packets(source, plain, stream))
-        if counted < claimed:
-            raise MediaError(
-                name_of(source),
-                f"packet {counted}",
-                f"the header claims {claimed} frames, the file ends after {counted}",
-            )
-    if claimed == 0 and "matroska" in container.format.name and container.duration:
-        # Matroska counts no frames but states how long the file is; other streams may run on after the video.
-        promised = container.duration / av.time_base
-        if len(container.streams) == 1 and end < promised - 0.5:
-            raise MediaError(
-                name_of(source),
-                f"packet {counted}",
-                f"the header claims {promised:.2f} s, the file ends at {end:.2f} s",
-            )
 
 
 def _tags(container: av.container.InputContainer) -> dict[str, str]:

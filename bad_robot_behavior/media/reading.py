@@ -95,7 +95,7 @@ def _place(source: MediaInput, packet: VideoPacket | None, number: int) -> int:
     place = 0
     with open_video(source) as (container, stream):
         try:
-            for other in packets(source, container, stream):
+            for other in packets(source, container, stream, whole=False):
                 place += not other.is_discard and other.pts is not None and other.pts < time
         except MediaError:
             return number  # cut short further on as well: the first error is the one to tell

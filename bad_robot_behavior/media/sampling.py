@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import av.container
+import av.video.stream
 import msgspec
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
@@ -50,7 +52,7 @@ def sample(source: MediaInput, index: Sequence[int] | NDArray[np.int64]) -> Pixe
             outside = wanted[(wanted < 0) | (wanted >= shown)].tolist()
             raise ValueError(f"{name_of(source)}: frame index {outside} is out of range; legal: 0 to {shown - 1}")
         chosen = {int(i) for i in wanted}
-        runs = _plan(held, chosen)
+        runs = _plan(held, chosen) if _states_times(container, stream, held) else []
         # In H.264 a frame that is no reference is none for any other frame; other codecs know layers of references.
         pictures = _follow(source, stream.codec_context, held, runs, skip=codec_of(stream) == "h264")
     if pictures.keys() != chosen:
@@ -72,11 +74,21 @@ class _Run(msgspec.Struct, frozen=True):
     wanted: Mapping[int, int]
 
 
+def _states_times(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, held: Sequence[VideoPacket]
+) -> bool:
+    """Whether the packets' times tell in which order their frames are shown."""
+    times = [packet.pts for packet in held if packet.pts is not None and not packet.is_discard]
+    if len(set(times)) < len(held) or "avi" in container.format.name:  # AVI states no times; what is there is a guess
+        return False
+    # Matroska made from AVI has times of decoding only; they rise where a codec that reorders would not let them.
+    guessed = "matroska" in container.format.name and bool(stream.codec_context.has_b_frames) and times == sorted(times)
+    return not guessed
+
+
 def _plan(held: Sequence[VideoPacket], chosen: set[int]) -> list[_Run]:
-    """Which packets to decode, starting at keyframes. Empty where the file's times do not allow to tell."""
+    """Which packets to decode, starting at keyframes."""
     times = [packet.pts for packet in held]
-    if any(time is None for time in times) or len(set(times)) < len(times) or any(p.is_discard for p in held):
-        return []
     keys = [place for place, packet in enumerate(held) if packet.is_keyframe]
     by_time = sorted(range(len(held)), key=lambda place: times[place] or 0)
     runs: dict[int, tuple[int, dict[int, int]]] = {}

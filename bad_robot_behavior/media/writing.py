@@ -30,7 +30,6 @@ from bad_robot_behavior.media.opening import (
     packets,
     reason_of,
 )
-from bad_robot_behavior.media.probing import check_count
 
 Pixels = NDArray[np.uint8]
 
@@ -95,23 +94,19 @@ def remux(source: MediaInput, path: str | Path) -> None:
     with open_video(source) as (given, stream), _whole(path) as part:
         codec = codec_of(stream)
         counted = 0
-        end = 0.0
         try:
             with av.open(str(part), "w", format="mp4", options=_MP4) as container:
                 copy = container.add_stream_from_template(stream)
                 copy.metadata.clear()
                 for packet in packets(source, given, stream):
                     counted += 1
-                    if packet.pts is not None:
-                        end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                     packet.stream = copy
                     container.mux(packet)
         except OSError as error:
             raise MediaError(path, "write", reason_of(error)) from error
         except (av.error.FFmpegError, ValueError) as error:
-            reason = f"mp4 cannot hold this {codec} stream ({reason_of(error)}); encode it as H.264"
+            reason = f"this {codec} stream cannot go into an mp4 as it is ({reason_of(error)}); encode it instead"
             raise MediaError(name_of(source), "remux", reason) from error
-        check_count(source, given, counted, stream.frames, end)
         if counted == 0:
             raise MediaError(name_of(source), "packet 0", "there is no frame in the video stream")
 
@@ -119,7 +114,10 @@ def remux(source: MediaInput, path: str | Path) -> None:
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and goes when it does not."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=".mp4")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=".mp4")
+    except OSError as error:
+        raise MediaError(path, "write", error.strerror or str(error)) from error
     os.close(handle)
     part = Path(name)
     try:

@@ -34,6 +34,9 @@ VARIANTS = {
     "vp9": ("libvpx-vp9", "webm", {"g": "10", "deadline": "realtime", "cpu-used": "8"}),
     "av1": ("libsvtav1", "mp4", {"g": "10", "preset": "12"}),
     "mpeg4": ("mpeg4", "mp4", {"g": "10", "bf": "2"}),
+    "avi states no times": ("libx264", "avi", {"g": "20", "bf": "3"}),
+    "mpeg2": ("mpeg2video", "mpegts", {"g": "10", "bf": "2"}),
+    "lossless": ("ffv1", "matroska", {}),
     "motion jpeg": ("mjpeg", "avi", {"pix_fmt": "yuvj420p"}),
 }
 
