@@ -33,7 +33,8 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 def card(recipe: Recipe, manifest: ReleaseManifest, unscrubbed: int = 0) -> str:
     """The whole README.md. unscrubbed: rollouts without a privacy record.
 
-    Raises ReleaseError where the template is missing from the installation."""
+    Raises ReleaseError where the template is missing from the installation.
+    """
     counts = manifest.counts
     values = {
         "front_matter": yaml.safe_dump(

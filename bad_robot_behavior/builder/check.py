@@ -82,10 +82,7 @@ def check(release: Path) -> list[Defect]:
         manifest = read_manifest(release)
     except ReleaseError as error:
         return [Defect(rule=MANIFEST_INVALID.id, file=MANIFEST, message=str(error))]
-    try:
-        return list(_Check(release, manifest).run())
-    except ReleaseError as error:  # what the loader refuses
-        return [*_files(release, manifest), Defect(rule=TABLE_UNREADABLE.id, file=MANIFEST, message=str(error))]
+    return list(_Check(release, manifest).run())
 
 
 def _files(root: Path, manifest: ReleaseManifest) -> Iterator[Defect]:
@@ -294,7 +291,11 @@ class _Check:
 
     def _stray_videos(self) -> Iterator[Defect]:
         """Rows of config `videos` that no rollout has."""
-        table = self.release.table(VIDEO_CONFIG)
+        try:
+            table = self.release.table(VIDEO_CONFIG)
+        except ReleaseError as error:
+            yield Defect(rule=TABLE_UNREADABLE.id, file=VIDEO_CONFIG, message=str(error))
+            return
         pairs = zip(table["rollout_id"].to_pylist(), table["role"].to_pylist(), strict=True)
         for row, (identity, role) in enumerate(pairs):
             if identity not in self.rollouts:
