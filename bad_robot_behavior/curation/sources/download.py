@@ -1,0 +1,218 @@
+"""Fetch RoboArena's public dumps from the Hugging Face Hub, pinned to one commit and resumable.
+
+The commit is resolved once and written to `bad-robot-download.json` in the folder before the first byte is fetched, so
+a download that is started again goes on with the same revision, whatever was uploaded meanwhile. Files that are there
+are not fetched again; one that was cut by a kill is (they have 0.7 MB on average), one whose connection broke goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from bad_robot_behavior.errors import SourceError
+
+DEFAULT_DUMP = "RoboArena/DataDump_02-03-2026"
+PIN = "bad-robot-download.json"
+_SESSIONS = "evaluation_sessions"
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_log = logging.getLogger(__name__)
+
+
+class Dump(msgspec.Struct, frozen=True):
+    """What is known of a public dump; all are MIT. Later dumps hold the sessions of earlier ones."""
+
+    size_gb: float
+    sessions: int
+    rollouts: int
+    revision_prefix: str  # of the commit these numbers were read from
+
+
+DUMPS: dict[str, Dump] = {
+    "RoboArena/DataDump_08-05-2025": Dump(8.1, 796, 4_613, "036d0310"),
+    DEFAULT_DUMP: Dump(18.47, 3_284, 9_589, "1e7e7d09"),
+    "RoboArena/DataDump_07-17-2026": Dump(21.7, 3_883, 10_783, "7931db81"),
+}
+
+
+class Pin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """bad-robot-download.json: which dump and commit a folder holds, and whether all that was asked for is there."""
+
+    dump: str
+    revision: Annotated[str, Meta(pattern="^[0-9a-f]{40}$")]
+    limit: int | None
+    complete: bool
+
+
+def download_roboarena(
+    folder: Path, dump: str = DEFAULT_DUMP, revision: str | None = None, limit: int | None = None
+) -> Path:
+    """Download a dump into `folder` and return it. Started again, it fetches what is missing.
+
+    `revision` is a full commit, a branch or a tag; None takes the commit the folder is pinned to, else the newest.
+    `limit` fetches the first sessions only, in the order of their names. HF_ENDPOINT and HF_TOKEN work as everywhere.
+    Raises SourceError: no network, no such dump or revision, a folder that holds another one, too little disk space.
+    """
+    if limit is not None and limit < 1:
+        raise SourceError(f"limit is {limit}; it must be at least 1, or None for all sessions")
+    pin = _read_pin(folder)
+    _check_pin(folder, pin, dump, revision)
+    if pin is not None and pin.complete and pin.limit == limit:
+        return folder
+    commit = _resolve(dump, pin.revision if pin is not None else revision)
+    if limit is None:
+        _check_space(folder, dump)
+    _write_pin(folder, Pin(dump=dump, revision=commit, limit=limit, complete=False))
+    _fetch(folder, dump, commit, limit)
+    _write_pin(folder, Pin(dump=dump, revision=commit, limit=limit, complete=True))
+    return folder
+
+
+def _check_pin(folder: Path, pin: Pin | None, dump: str, revision: str | None) -> None:
+    if pin is None:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise SourceError(f"{folder}: is there and holds no download of ours. Give a new or an empty folder")
+        return
+    if pin.dump != dump:
+        raise SourceError(f"{folder}: holds {pin.dump}, not {dump}. Give another folder")
+    if revision is not None and _COMMIT.match(revision) and revision != pin.revision:
+        raise SourceError(f"{folder}: is pinned to revision {pin.revision}, not {revision}. Give another folder")
+
+
+def _resolve(dump: str, revision: str | None) -> str:
+    """The commit of a branch or tag, or of the newest state. Asked for a commit too: it says within a second whether
+    the Hub can be reached, where a listing would be tried again for half a minute."""
+    from huggingface_hub import HfApi
+
+    with _hub_errors(dump, revision):
+        commit = HfApi().dataset_info(dump, revision=revision, timeout=30).sha
+    if revision is not None and _COMMIT.match(revision):
+        return revision
+    if commit is None or not _COMMIT.match(commit):
+        raise SourceError(f"{dump}: the Hub named no commit for revision {revision or 'main'}. Try again later")
+    known = DUMPS.get(dump)
+    if known is not None and not commit.startswith(known.revision_prefix):
+        _log.warning(
+            "%s is at %s; its size and counts are known of %s... only", dump, commit[:8], known.revision_prefix
+        )
+    return commit
+
+
+def _fetch(folder: Path, dump: str, commit: str, limit: int | None) -> None:
+    from huggingface_hub import HfApi, snapshot_download
+
+    with _hub_errors(dump, commit):
+        patterns = None
+        if limit is not None:
+            entries = HfApi().list_repo_tree(dump, _SESSIONS, revision=commit, repo_type="dataset")
+            sessions = sorted(entry.path for entry in entries if not hasattr(entry, "blob_id"))[:limit]
+            patterns = ["*.md", "global_metadata.yaml", *(f"{_glob_escape(path)}/*" for path in sessions)]
+        options: dict[str, Any] = {
+            "repo_type": "dataset",
+            "revision": commit,
+            "local_dir": folder,
+            "allow_patterns": patterns,
+        }
+        snapshot_download(dump, **options)
+        # Without a network, snapshot_download returns a folder that is there with no more than a log line.
+        missing = [file for file in snapshot_download(dump, **options, dry_run=True) if file.will_download]
+    if missing:
+        raise SourceError(f"{folder}: {len(missing)} files of {dump} did not arrive. Run the same command again")
+    for part in (folder / ".cache").rglob("*.incomplete"):
+        part.unlink()  # what a killed run has left behind
+
+
+def _glob_escape(path: str) -> str:
+    """A path as a pattern for the Hub client, which matches with fnmatch."""
+    return re.sub(r"([*?[])", r"[\1]", path)
+
+
+def _check_space(folder: Path, dump: str) -> None:
+    known = DUMPS.get(dump)
+    if known is None:
+        return
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    needed = known.size_gb * 1e9 - there
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise SourceError(
+            f"{folder}: needs {needed / 1e9:.1f} GB more and the disk has {free / 1e9:.1f} GB free. "
+            f"Give a folder on another disk, or --limit for the first of its {known.sessions:,} sessions"
+        )
+
+
+@contextmanager
+def _hub_errors(dump: str, revision: str | None) -> Iterator[None]:
+    """Turns what the Hub client raises into one sentence."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    # The HTTP library under the Hub client has changed between its versions; this is the base of its errors.
+    transport: type[BaseException] = HfHubHTTPError.__mro__[1]
+    try:
+        yield
+    except SourceError:
+        raise
+    except HFValidationError as error:
+        raise SourceError(f"{dump!r} is not the name of a dataset on the Hub, such as {DEFAULT_DUMP}") from error
+    except GatedRepoError as error:
+        raise SourceError(f"{dump}: is gated. Ask for access on its page, then set HF_TOKEN") from error
+    except RepositoryNotFoundError as error:
+        raise SourceError(f"{dump}: is not on the Hub. Known dumps: {', '.join(DUMPS)}") from error
+    except RevisionNotFoundError as error:
+        raise SourceError(f"{dump}: has no revision {revision}. Leave it out for the newest") from error
+    except OfflineModeIsEnabled as error:
+        raise SourceError(f"{dump}: cannot be fetched while HF_HUB_OFFLINE is set. Unset it and try again") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise SourceError(f"{dump}: the Hub answered {status}. Run the same command again later") from error
+    except (transport, OSError) as error:
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+        reason = type(error).__name__
+        raise SourceError(
+            f"{dump}: the download from {endpoint} broke off ({reason}). Check the network and the disk, then run the "
+            "same command again; it goes on where it stopped"
+        ) from error
+
+
+def _read_pin(folder: Path) -> Pin | None:
+    path = folder / PIN
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        return msgspec.json.decode(data, type=Pin)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: is not what a download writes. Delete it to start anew") from error
+
+
+def _write_pin(folder: Path, pin: Pin) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f".{PIN}.part"
+        part.write_text(json.dumps(msgspec.to_builtins(pin), indent=2) + "\n", encoding="utf-8")
+        part.replace(folder / PIN)
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be written: {error.strerror}") from error
