@@ -192,16 +192,17 @@ def test_remux_of_every_real_clip_keeps_packets_and_frames(samples: Path, tmp_pa
 def test_remux_refuses_times_that_mp4_cannot_hold(tmp_path: Path) -> None:
     """A recorder that restarted and appended: the second half begins at the time zero again."""
     path = tmp_path / "a.mp4"
-    with av.open(str(make_video(tmp_path / "given.mp4"))) as given:
-        with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov"}) as out:
-            stream = out.add_stream_from_template(given.streams.video[0])
-            for packet in given.demux(given.streams.video[0]):
-                if packet.size:
-                    packet.stream = stream
-                    out.mux(packet)
+    fragments = {"movflags": "frag_keyframe+empty_moov"}
+    given_path = str(make_video(tmp_path / "given.mp4"))
+    with av.open(given_path) as given, av.open(str(path), "w", options=fragments) as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(given.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
     raw = path.read_bytes()
     start, end = raw.index(b"moof") - 4, raw.index(b"mfra") - 4
-    with pytest.raises(MediaError, match="h264 stream cannot go into an mp4 as it is .*; encode it instead") as caught:
+    with pytest.raises(MediaError, match=r"h264 stream cannot go into an mp4 as it is .*; encode it instead") as caught:
         media.remux(raw[:end] + raw[start:end], tmp_path / "out.mp4")
     assert caught.value.where == "remux"
     assert not (tmp_path / "out.mp4").exists()
