@@ -77,7 +77,7 @@ class Distill:
             "model": self.client.model,
             "prompt_sha256": self.prompt.sha256,
             "max_tokens": self.settings.max_tokens,
-            "temperature": 0.0,
+            "temperature": self.settings.temperature,
             **shared,
         }
 
@@ -129,7 +129,8 @@ class Distill:
 
     def _by_rule(self, case: Case) -> dict[str, Sorted]:
         said = [] if case.feedback is None else keywords.attribute(case.feedback, list(case.labels))
-        said += [keywords.Said(text, (label,)) for label, own in case.own.items() for text in keywords.sentences(own)]
+        for label, own in case.own.items():
+            said += keywords.attribute_own(own, label, [other for other in case.labels if other != label])
         self._counters["sentences"] += len(said)
         self._counters["sentences_of_no_rollout"] += sum(not piece.labels for piece in said)
         found: dict[str, Sorted] = {}
@@ -161,6 +162,7 @@ class Distill:
             model=model,
             messages=(Message("system", (self._system,)), Message("user", (question,))),
             max_tokens=self.settings.max_tokens * max(1, math.ceil(len(case.labels) / 2)),
+            temperature=self.settings.temperature,
             seed=0,
             json_schema=_schema(list(case.labels), self.taxonomy),
         )

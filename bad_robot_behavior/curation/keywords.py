@@ -158,6 +158,14 @@ def attribute(text: str, labels: Sequence[str]) -> list[Said]:
     return said
 
 
+def attribute_own(text: str, label: str, others: Sequence[str]) -> list[Said]:
+    """Each sentence of feedback on one rollout alone; one that names or compares with another speaks of nobody."""
+    return [
+        Said(sentence, () if _COMPARED.search(sentence) or _mentions(sentence, others) else (label,))
+        for sentence in sentences(text)
+    ]
+
+
 def failures(sentence: str) -> list[tuple[str, str]]:
     """(category, kind) of everything that the words of one sentence plainly say went wrong; no doubles, in order."""
     text = " ".join(sentence.lower().split())

@@ -83,7 +83,8 @@ class DistillSettings(Record, frozen=True, kw_only=True):
     endpoint: Annotated[
         EndpointSettings | None, Meta(description="model that writes critiques; null: keyword rules, which say less")
     ] = None
-    max_tokens: Annotated[int, Meta(ge=64, description="longest answer")] = 1024
+    max_tokens: Annotated[int, Meta(ge=64, description="longest answer about two rollouts")] = 1024
+    temperature: Annotated[float, Meta(ge=0, le=2, description="0 where the model takes it; some take only 1")] = 0.0
 
 
 class RewardSettings(Record, frozen=True, kw_only=True):

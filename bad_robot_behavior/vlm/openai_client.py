@@ -113,7 +113,7 @@ class OpenAIClient:
         accepted = self.counters["requests_cached"] + self.counters["requests_answered"]
         refused = [answer.error for answer in answers if answer.lack == "refused"]
         if not accepted and len(refused) == len(answers) >= _ALL_REFUSED:
-            raise EndpointError(f"the endpoint refused all of the first {len(refused)} requests: {refused[0]}")
+            raise EndpointError(f"{self._shown_url} refused all of the first {len(refused)} requests: {refused[0]}")
 
     async def _ask_all(self, requests: dict[str, Request]) -> dict[str, Answer]:
         import openai
@@ -181,8 +181,8 @@ class OpenAIClient:
 
     def _refused(self, error: Any) -> Answer:
         status = error.status_code
-        said = self._clean(_message(error.body))
-        problem = f"{self._shown_url} answered {status}" + (f": {said}" if said else "")
+        said = f"answered {status}: {self._clean(_message(error.body))}".removesuffix(": ")
+        problem = f"{self._shown_url} {said}"
         if status in _HOPELESS:
             key = self.settings.api_key_env
             held = f"the key in ${key}" if key else "no key (endpoint.api_key_env is not set)"
@@ -197,7 +197,7 @@ class OpenAIClient:
             raise EndpointError(
                 f"{problem}. The model {self.model} does not take {parameter!r} as it is set in the recipe"
             ) from None
-        return _lacking("refused", problem)
+        return _lacking("refused", said)  # goes into published predictions, so it names no host
 
     def _read(self, content: bytes) -> Answer:
         try:

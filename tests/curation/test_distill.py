@@ -100,9 +100,12 @@ def test_failures_that_are_there_are_kept_and_none_is_doubled(tmp_path: Path) ->
 
 def test_feedback_on_one_rollout_alone_needs_no_name(tmp_path: Path) -> None:
     rollouts = pair(tmp_path, None)
-    rollouts[1] = msgspec.structs.replace(rollouts[1], feedback="It knocked over the bottle.")
+    own = "It knocked over the bottle. Policy A spilled. It did worse than A."
+    rollouts[1] = msgspec.structs.replace(rollouts[1], feedback=own)
     (a, b), _ = run(rollouts)
     assert a == rollouts[0]
+    assert b.critique is not None
+    assert b.critique.text == "It knocked over the bottle."
     assert [failure.kind for failure in b.failures] == ["collision_object"]
 
 

@@ -88,6 +88,13 @@ def test_the_sample_that_agrees_by_most_is_kept(tmp_path: Path) -> None:
     assert (report["samples_compared"], report["samples_agreeing"]) == (4, 2)
 
 
+def test_a_reward_that_was_chosen_before_stays(tmp_path: Path) -> None:
+    rollouts = list(make_pair(tmp_path, reward=(0.5, 1.0), reward_frame_index=(0, 11)))
+    (a, _), _ = run(rollouts, plans(rollouts, [[50, 60, 90, 20], [60, 40, 50, 20]]))
+    assert (a.reward, a.reward_frame_index) == ((0.5, 1.0), (0, 11))
+    assert a.rewards[0].agreement == "match"
+
+
 def test_the_human_who_preferred_the_other_keeps_another_sample(tmp_path: Path) -> None:
     rollouts = list(make_pair(tmp_path, preference="b"))
     (a, b), _ = run(rollouts, plans(rollouts, [[50, 60, 90, 20], [60, 40, 50, 20]]))
