@@ -33,8 +33,8 @@ def pair_id(rollout_a: str, rollout_b: str) -> str:
 def instruction_key(instruction: str) -> str:
     """The instruction as a grouping key: NFKC, case-folded, single spaces, no quotes and no closing punctuation.
 
-    A key is its own key. It is empty only for an instruction of nothing but spaces; one of nothing but punctuation keeps
-    it.
+    A key is its own key. It is empty only for an instruction of nothing but spaces; one of nothing but punctuation
+    keeps that.
     """
     key = _fold(instruction)
     while (again := _fold(key)) != key:  # folding one thing can uncover another, such as an accent behind a quote
