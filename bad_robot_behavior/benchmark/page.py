@@ -17,7 +17,7 @@ from bad_robot_behavior.benchmark.disagreement import Pair, worst_pairs
 from bad_robot_behavior.benchmark.metrics import returns
 from bad_robot_behavior.benchmark.predictions import Predictions
 from bad_robot_behavior.benchmark.protocol import RISING
-from bad_robot_behavior.benchmark.report import TITLES, ordering_rows, percent
+from bad_robot_behavior.benchmark.report import TITLES, by_aggregation, ordering_rows, percent
 from bad_robot_behavior.benchmark.results import POOLED, GroundTruth, Number, Results, Shape
 from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.schema import Role
@@ -65,6 +65,7 @@ def page(results: Results, release: Release, predictions: Sequence[Predictions])
     truths = list(dict.fromkeys(row.ground_truth for row in results.ordering))
     for truth in truths:
         parts.append(f"<h2>{TITLES[truth]}</h2>\n{_ordering_table(results, truth)}")
+        parts.append(f"<h3>Strict accuracy by other returns</h3>\n{_aggregation_table(results, truth)}")
         parts.append(
             f'<h3>Strict accuracy by task category</h3>\n<p class="note">The dashed line is chance for a scorer that '
             f'never ties.</p>\n<div class="wide">{charts.bars(results, truth)}</div>\n'
@@ -121,6 +122,11 @@ def _ordering_table(results: Results, truth: GroundTruth) -> str:
     ties = rows[0].human_ties if rows else 0
     note = f'<p class="note">Left out because humans called them equal: {ties} pair{"" if ties == 1 else "s"}.</p>\n'
     return _table(results, head, cells) + note
+
+
+def _aggregation_table(results: Results, truth: GroundTruth) -> str:
+    rows = [(scorer, [_number(number) for number in numbers]) for scorer, numbers in by_aggregation(results, truth)]
+    return _table(results, ("scorer", "mean of the curve", "last value", "highest value"), rows)
 
 
 def _shape_table(results: Results) -> str:

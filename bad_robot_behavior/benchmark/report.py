@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bad_robot_behavior.benchmark.metrics import AGGREGATIONS
 from bad_robot_behavior.benchmark.predictions import Predictions
 from bad_robot_behavior.benchmark.protocol import RISING
 from bad_robot_behavior.benchmark.results import POOLED, GroundTruth, Number, Ordering, Results
@@ -76,6 +77,7 @@ def table(results: Results) -> str:
     ]
     for truth in dict.fromkeys(row.ground_truth for row in results.ordering):
         lines += ["", *_ordering(results, truth)]
+        lines += ["", "strict, by other returns", *_aggregations(results, truth)]
         lines += ["", *_categories(results, truth)]
     lines += ["", *_shapes(results), "", *_agreement(results), *_coverage(results)]
     return "\n".join(lines)
@@ -109,6 +111,20 @@ def _ordering(results: Results, truth: GroundTruth) -> list[str]:
         for row in rows
     ]
     return [head, *_align(("scorer", "strict", "half", "macro", "answered", "ties", "coverage"), body)]
+
+
+def by_aggregation(results: Results, truth: GroundTruth) -> list[tuple[str, list[Number]]]:
+    """The pooled strict accuracy of each scorer by each return, in the order of `AGGREGATIONS`."""
+    found: dict[str, dict[str, Number]] = {}
+    for row in results.ordering:
+        if row.ground_truth == truth and row.category == POOLED:
+            found.setdefault(row.scorer, {})[row.aggregation] = row.strict
+    return [(scorer, [numbers[how] for how in AGGREGATIONS]) for scorer, numbers in found.items()]
+
+
+def _aggregations(results: Results, truth: GroundTruth) -> list[str]:
+    body = [(scorer, *map(show, numbers)) for scorer, numbers in by_aggregation(results, truth)]
+    return _align(("scorer", *AGGREGATIONS), body)
 
 
 def _categories(results: Results, truth: GroundTruth) -> list[str]:

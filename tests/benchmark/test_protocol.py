@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from bad_robot_behavior.benchmark.predictions import read, write
+from bad_robot_behavior import scorers
+from bad_robot_behavior.benchmark.predictions import describe, read, write
 from bad_robot_behavior.benchmark.protocol import evaluate
 from bad_robot_behavior.benchmark.results import Ordering, Results, Shape
 from bad_robot_behavior.builder.loader import Release, load
 from bad_robot_behavior.errors import PredictionsError, ReleaseError
-from bad_robot_behavior.schema import Prediction
+from bad_robot_behavior.schema import CurveKind, Prediction
+from bad_robot_behavior.scorers import Clip, Curve
+from bad_robot_behavior.scorers.run import score_release
 from tests.benchmark.conftest import make_session, package
 
 Predict = Callable[..., Path]
@@ -143,3 +147,35 @@ def test_a_release_without_preferences_or_scores(tmp_path: Path) -> None:
     assert shape(results, "random", "failure").rollouts == 0
     assert shape(results, "random", "failure").voc.value is None
     assert shape(results, "random", "all").covered == 2
+
+
+def test_a_floor_scored_over_the_release_equals_the_floor_inside(release: Release, tmp_path: Path) -> None:
+    files = []
+    for name in scorers.FLOORS:
+        path = tmp_path / f"{name}.parquet"
+        assert write(path, score_release(release, scorers.get(name), batch_size=4), describe(release)) == 9
+        files.append(read(path, release))
+    results = evaluate(release, files, draws=30)
+    for name in scorers.FLOORS:
+        for truth in ("score", "preference"):
+            from_file = msgspec.structs.replace(ordering(results, f"{name} #2", truth), scorer=name)
+            assert from_file == ordering(results, name, truth)
+
+
+def test_a_scorer_that_looks_is_scored_over_real_frames(release: Release, tmp_path: Path) -> None:
+    class Looks:
+        name = "looks"
+        kind: CurveKind = "progress"
+        needs_frames = True
+        num_frames = 4
+
+        def parameters(self) -> dict[str, Any]:
+            return {}
+
+        def score(self, clips: list[Clip]) -> list[Curve]:
+            return [Curve(value=clip.frames.mean(axis=(1, 2, 3)) / 255) for clip in clips if clip.frames is not None]
+
+    path = tmp_path / "p.parquet"
+    write(path, score_release(release, Looks()), describe(release))
+    [summary] = evaluate(release, [read(path, release)], draws=0, with_floors=False).scorers
+    assert (summary.name, summary.predicted, summary.failed) == ("looks", 9, 0)

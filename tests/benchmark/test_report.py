@@ -137,6 +137,7 @@ def test_the_table_has_every_number_with_interval_and_n(release: Release, predic
     assert re.search(r"tester \(vision-9\) +1\.000 \[1\.000, 1\.000\] .* 0\.800 \[[\d.]+, [\d.]+\] +0% +80\.0%", text)
     assert re.search(r"pour +tester \(vision-9\) +1\.000 \[no interval\] +0% +1 +1", text)
     assert "no pairs: push_pull" in text
+    assert re.search(r"scorer +mean +last +max\ntester \(vision-9\)( +1\.000 \[1\.000, 1\.000\]){3}", text)
     assert re.search(r"constant +failure +- +0 of 8 +0\.000", text)
     assert "curves for 8 of 9 rollouts; 0 are not in the file, 1 have an error" in text
     assert "  1 x no answer" in text
