@@ -89,6 +89,11 @@ TWO_FILES = rule(
     "A rollout must have at most one video of each camera, and one .npz.",
     cure="Remove the file of the attempt that was not judged.",
 )
+NOT_A_FILE = rule(
+    "roboarena.not_a_file",
+    "A video and the .npz must be regular files, not folders, pipes or links to nothing.",
+    cure="Download the session again.",
+)
 FRAME_COUNT = rule(
     "roboarena.frame_count",
     "A video and the .npz must have as many frames and steps as duration says (duration + 1), give or take one.",
@@ -255,6 +260,8 @@ class SessionReader:
             raise Refusal(TWO_FILES, f"{len(found)} files end in {suffix}")
         for path in found:
             self.source.check_inside(path)
+            if not path.is_file():
+                raise Refusal(NOT_A_FILE, f"what ends in {suffix} is not a regular file")
         return found[0] if found else None
 
     def _videos(self, folder: Path, num_steps: int | None) -> dict[str, Video]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -259,6 +260,21 @@ def test_two_files_of_a_kind(dump: Path, pattern: str) -> None:
     path = next(session_folder(dump).glob(f"A_*/{pattern}"))
     shutil.copy(path, path.with_name("second_" + path.name))
     only(dump, "roboarena.two_files")
+
+
+@pytest.mark.rule("roboarena.not_a_file")
+@pytest.mark.parametrize("pattern", ["*_left.mp4", "*.npz"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "dead link"])
+def test_what_is_not_a_file(dump: Path, pattern: str, kind: str) -> None:
+    path = next(session_folder(dump).glob(f"A_*/{pattern}"))
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)  # a reader would wait for ever
+    else:
+        path.symlink_to(dump / "nothing")
+    only(dump, "roboarena.not_a_file")
 
 
 @pytest.mark.rule("source.unreadable_video")
