@@ -99,7 +99,8 @@ class Distill:
         # A rollout that its session gives no label is still judged by its own feedback, under a label of ours.
         for rollout in session:
             if rollout.rollout_id not in known:
-                labels[f"rollout_{len(labels) + 1}"] = rollout.rollout_id
+                free = (f"rollout_{number}" for number in itertools.count(1))
+                labels[next(label for label in free if label not in labels)] = rollout.rollout_id
         names = {rollout_id: label for label, rollout_id in labels.items()}
         own = {
             names[rollout.rollout_id]: rollout.feedback

@@ -50,8 +50,8 @@ class Reward:
     """Reward curves by self-distillation with GVL. Without a client, rollouts pass through as they are.
 
     Each rollout gets one entry more in `rewards`. Only a kept sample (`self_distilled`, agreement `match`) becomes the
-    rollout's `reward`, and only where none was chosen before, such as a simulator's true one. Otherwise the entry is the
-    mean of the samples that could be read (`sampled`), with agreement `no_match`, or `not_usable` where the rollout
+    rollout's `reward`, and only where none was chosen before, such as a simulator's true one. Otherwise the entry is
+    the mean of the samples that could be read (`sampled`), with agreement `no_match`, or `not_usable` where the rollout
     stands in no pair with a human's choice and both rollouts present. A rollout in several pairs is judged by the first
     usable one in the session's order. Where no sample could be read, there is no entry, and `report()` counts it.
 

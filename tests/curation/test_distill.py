@@ -117,6 +117,16 @@ def test_a_session_without_labels_is_judged_by_own_feedback_only(tmp_path: Path)
     assert made == rollouts
 
 
+def test_a_label_of_ours_takes_no_other_rollouts_place(tmp_path: Path) -> None:
+    rollouts = pair(tmp_path, None)
+    session = Session(session_id=rollouts[0].session_id, labels=(("rollout_1", rollouts[1].rollout_id),))
+    rollouts = [
+        msgspec.structs.replace(r, session=session, feedback=f"It dropped {i} cups.") for i, r in enumerate(rollouts)
+    ]
+    made, _ = run(rollouts)
+    assert [r.critique and r.critique.text for r in made] == ["It dropped 0 cups.", "It dropped 1 cups."]
+
+
 def test_a_model_sorts_the_feedback(tmp_path: Path) -> None:
     client = StubClient(lambda request: GOOD, model="some-model")
     (a, b), report = run(pair(tmp_path), client)
