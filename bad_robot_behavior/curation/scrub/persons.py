@@ -1,0 +1,149 @@
+"""Names of people in free text: the evaluators' own, and those that a phrase introduces ("my name is", "- Priya").
+
+Finding any name without such help needs a trained tagger, which this version does not have; see docs/privacy.md.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from importlib import resources
+
+_CAPITAL = r"[^\W\d_a-z]"
+_NAME = rf"(?P<name>{_CAPITAL}[\w'’-]{{1,30}}(?: (?:{_CAPITAL}\.|{_CAPITAL}[\w'’-]{{1,30}})){{0,2}})"
+_ROLE = (
+    "evaluator|operator|annotator|labell?er|experimenter|teleoperator|supervisor|colleague|lab ?mate|intern|student|"
+    "advisor|adviser|postdoc|technician|co-?worker|roommate|friend|professor|engineer|contact(?: person)?"
+)
+_DONE_BY = (
+    "evaluated|recorded|annotated|labell?ed|tested|reviewed|run|performed|supervised|teleoperated|operated|reset|"
+    "collected|filmed|written|scored|graded|observed|reported|submitted|signed"
+)
+_ENDS = r"(?=\s{0,3}(?:$|[,.;:()\n!?<]|and\b|or\b|at\b|on\b|for\b|if\b|to\b|from\b|who\b|about\b|in\b|again\b))"
+_WISH = "best|thanks|thank you|many thanks|cheers|regards|best regards|kind regards|best wishes|sincerely|yours"
+
+_INTRODUCTIONS = tuple(
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        rf"\b(?i:my|the|her|his|their) name(?: is|'s|’s) {_NAME}",
+        rf"\b(?i:this is) {_NAME}(?= (?:speaking|here|from|again|at)\b)",
+        rf"(?:^|[.!?] ){_NAME} here(?=[,.:;!]| again)",
+        rf"(?:^|[.!?)]|\s)\s?[-–—~]{{1,2}}\s?{_NAME}\.?[ \t]{{0,3}}$",
+        rf"\b(?i:{_WISH})[,!.]?\s{{1,3}}{_NAME}\.?[ \t]{{0,3}}$",
+        rf"\b(?:Dr|Prof|Professor|Mr|Mrs|Ms|Mx)\b\.? {_NAME}",
+        rf"\b(?i:ask|contact|ping|e-?mail|phone|call|text|tell|cc|notify|message|dm|with|thank|thanks to) {_NAME}"
+        r"(?= ?[(<]| (?:at|on|if|about|via) )",
+        rf"\b(?i:{_ROLE}) {_NAME}{_ENDS}",
+        rf"\b(?i:{_ROLE}|name|author|by)\s?[:=]\s?{_NAME}{_ENDS}",
+        rf"\b(?i:{_ROLE})(?: was| is| named| called|'s name is){{1,2}} {_NAME}{_ENDS}",
+        rf"\b(?i:{_DONE_BY}) by {_NAME}{_ENDS}",
+    )
+)
+
+_WORD = re.compile(r"[^\W\d_]+")
+_STANDING_WORD = re.compile(r"(?<![^\W_])([^\W\d_]+)\d{0,4}(?![^\W_])")  # jdoe42 is one, the letters in a hash are not
+_JOINS = re.compile(r"[\s._'’-]{0,3}")
+_INITIAL = re.compile(r"[\s._]{0,2}(?<![^\W\d_])[^\W\d_](?![^\W\d_])\.?")
+_CLOSING_INITIAL = re.compile(r" [^\W\d_a-zA-D]\.")  # not A to D: the next sentence may be about policy A
+_EMAIL = re.compile(r"([\w.+-]{1,64})@")
+
+
+def _words(title: str) -> frozenset[str]:
+    """The words under a [title] of words.txt."""
+    text = resources.files("bad_robot_behavior.curation.scrub").joinpath("words.txt").read_text("utf-8")
+    lines = (line for line in text.split(f"[{title}]")[1].split("[")[0].splitlines() if not line.startswith("#"))
+    return frozenset(" ".join(lines).split())
+
+
+_NEVER = _words("never")
+_ALSO_WORDS = _words("also")
+
+
+def fold(text: str) -> str:
+    """A name as it is compared: compatibility form, case-folded, single spaces, none at the ends."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+class Persons:
+    """The people known in one session. A person is a number; the parts of a name lead to it."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, int] = {}
+        self._count = 0
+
+    def add_evaluator(self, name: str) -> None:
+        """An evaluator's name or e-mail address; the local part of an address is taken apart into names."""
+        parts = _evaluator_parts(name)
+        self._add(parts)
+
+    def learn(self, text: str) -> None:
+        """Take in the names that a text introduces."""
+        for pattern in _INTRODUCTIONS:
+            for match in pattern.finditer(text):
+                words = [word for word in _WORD.findall(match["name"]) if len(word) > 1]
+                if words and words[0].isupper() and len(words[0]) <= 3:
+                    continue  # an acronym
+                if words and not any(word.casefold() in _NEVER for word in words[:1]):
+                    self._add(words)
+        for match in _EMAIL.finditer(text):
+            words = [word for word in re.split(r"[^\w]|[\d_]", match[1]) if len(word) >= 3]
+            if len(words) >= 2 and not any(word.casefold() in _NEVER for word in words):
+                self._add(words)
+
+    def find(self, text: str) -> Iterator[tuple[int, int, int]]:
+        """Start, end and number of each known person in a text; the parts of a full name are one find."""
+        if not self._parts:
+            return
+        start = end = 0
+        person: int | None = None
+        for match in _STANDING_WORD.finditer(text):
+            known = self._known(match[1])
+            if known is None:
+                continue
+            if person is not None and known == person and _between(text[end : match.start()]):
+                end = match.end()
+                continue
+            if person is not None:
+                yield start, _with_initial(text, end), person
+            start, end, person = match.start(), match.end(), known
+        if person is not None:
+            yield start, _with_initial(text, end), person
+
+    def _known(self, word: str) -> int | None:
+        key = word.casefold()
+        number = self._parts.get(key)
+        if number is not None and key in _ALSO_WORDS and not word[0].isupper():
+            return None
+        return number
+
+    def _add(self, words: Iterable[str]) -> None:
+        parts = [word.casefold() for word in words]
+        parts = [part for part in parts if len(part) >= 3 and part not in _NEVER]
+        if not parts:
+            return
+        number = next((self._parts[part] for part in parts if part in self._parts), None)
+        if number is None:
+            self._count += 1
+            number = self._count
+        for part in parts:
+            self._parts.setdefault(part, number)
+
+
+def _with_initial(text: str, end: int) -> int:
+    """The end of a name, moved behind an initial that follows it ("Priya R.")."""
+    match = _CLOSING_INITIAL.match(text, end)
+    return match.end() if match else end
+
+
+def _between(gap: str) -> bool:
+    """Does nothing but a joint or an initial stand between two parts of a name?"""
+    return len(gap) <= 6 and bool(_JOINS.fullmatch(gap) or re.fullmatch(rf"{_INITIAL.pattern}{_JOINS.pattern}", gap))
+
+
+def _evaluator_parts(name: str) -> list[str]:
+    local = unicodedata.normalize("NFKC", name).strip().split("@")[0]
+    parts = _WORD.findall(local)
+    joined = "".join(parts)
+    # jdoe and priyaraman are names as a whole; a name of several words is not looked for without its spaces
+    return [*parts, joined] if "@" in name and len(joined) >= 4 else parts

@@ -1,0 +1,274 @@
+"""The scrub stage: texts, evaluators and sites, containers, sound and faces of each rollout.
+
+It stands before every stage that may call a model. A detector that did not run is listed as such and never as clean.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import av
+import msgspec
+
+from bad_robot_behavior import media
+from bad_robot_behavior.curation.scrub import text as text_module
+from bad_robot_behavior.curation.scrub.faces import Faces, draw
+from bad_robot_behavior.curation.scrub.pseudonyms import normalise_site, read_pseudonyms
+from bad_robot_behavior.curation.scrub.text import SessionText
+from bad_robot_behavior.curation.scrub.walk import walk
+from bad_robot_behavior.curation.stage import Store
+from bad_robot_behavior.errors import MediaError
+from bad_robot_behavior.schema import (
+    Detector,
+    Failure,
+    Privacy,
+    Rejection,
+    Rollout,
+    ScrubSettings,
+    Session,
+    Video,
+    Videos,
+    instruction_key,
+    rule,
+)
+
+UNREADABLE = rule(
+    "scrub.unreadable_video",
+    "A video must be readable to its end when it is scrubbed.",
+    cure="Record or copy the file again; a video that cannot be read cannot be searched for faces.",
+)
+
+_VERSION = 1  # raise it when the same rollout would come out otherwise
+_ROLES = ("exterior_1", "exterior_2", "wrist")
+_PROGRAM_TAGS = frozenset({"encoder", "duration", "language"})
+_NO_PERSON = frozenset({"human", "lab", "evaluator", "annotator", "author", "operator", "expert", "crowd"})
+
+_NOT_IN_THIS_VERSION = (
+    Detector(
+        name="personal_names_ner",
+        version=None,
+        ran=False,
+        reason="not part of this version: only evaluators' names and names that a phrase introduces are found",
+    ),
+    Detector(
+        name="text_on_screen",
+        version=None,
+        ran=False,
+        reason="not part of this version: name tags and monitors in the picture are not read",
+    ),
+)
+
+
+class _Cleaned(msgspec.Struct, frozen=True):
+    """One video after scrubbing, and what was done to it."""
+
+    video: Video
+    faces_found: int | None
+    frames_masked: int | None
+    audio_removed: bool
+    metadata_removed: bool
+
+
+class _Redactor:
+    """Applies a session's text scrubber to records and counts the places, each distinct string once."""
+
+    def __init__(self, text: SessionText) -> None:
+        self._text = text
+        self._seen: dict[tuple[str, bool], int] = {}
+
+    def __call__(self, text: str, field: str) -> str:
+        made, count = self._text.scrub(text, camera=field == "camera")
+        self._seen[text, field == "camera"] = count
+        return made
+
+    @property
+    def count(self) -> int:
+        return sum(self._seen.values())
+
+
+class Scrub:
+    """Takes personal data out of rollouts. Videos come out as fresh mp4 files in the store.
+
+    Raises RecipeError where the key for pseudonyms is missing or shorter than 16 bytes, and MissingExtraError where
+    the face detector is not installed; both when it is made, before any work.
+    """
+
+    name: ClassVar[str] = "scrub"
+
+    def __init__(self, settings: ScrubSettings, recipe_folder: Path) -> None:
+        self._settings = settings
+        self._pseudonym = read_pseudonyms(settings, recipe_folder)
+        self._faces = None if settings.faces.detector == "none" else Faces(settings.faces)
+
+    def parameters(self) -> Mapping[str, Any]:
+        return {
+            "version": _VERSION,
+            "key_id": self._pseudonym.key_id if self._pseudonym else None,
+            "faces": msgspec.to_builtins(self._settings.faces),
+            "detectors": msgspec.to_builtins(self._detectors()),
+        }
+
+    def run(self, rollouts: Iterable[Rollout], store: Store) -> Iterator[Rollout | Rejection]:
+        for _, group in itertools.groupby(rollouts, key=lambda rollout: rollout.session_id):
+            session = tuple(group)  # records only: what one rollout's text introduces, the others may use
+            text = self._session_text(session)
+            for rollout in session:
+                yield self._scrub(rollout, text, store)
+
+    def _session_text(self, rollouts: tuple[Rollout, ...]) -> SessionText:
+        people = {rollout.evaluator for rollout in rollouts}
+        people |= {preference.evaluator for rollout in rollouts for preference in rollout.session.preferences}
+        people |= {failure.annotator for rollout in rollouts for failure in rollout.failures if _is_person(failure)}
+        people -= {rollout.site for rollout in rollouts}
+        text = SessionText(sorted(person for person in people if person is not None))
+
+        def learn(string: str, field: str) -> str:
+            if field != "camera":
+                text.learn(string)
+            return string
+
+        for rollout in rollouts:
+            walk(rollout, learn)
+        return text
+
+    def _scrub(self, rollout: Rollout, text: SessionText, store: Store) -> Rollout | Rejection:
+        redact = _Redactor(text)
+        session = walk(rollout.session, redact)  # first: its placeholders have the same numbers in every rollout
+        source_ref = redact(rollout.source_ref, "source_ref")
+        cleaned = {}
+        for role in _ROLES:
+            video: Video | None = getattr(rollout.videos, role)
+            if video is None:
+                continue
+            try:
+                cleaned[role] = self._clean(video, store)
+            except MediaError as error:
+                return _rejection(rollout, source_ref, f"{role}: broke at {error.where}: {error.reason}")
+        made = walk(msgspec.structs.replace(rollout, session=session), redact)
+        site, failures = self._site(rollout, redact), tuple(self._failure(f, rollout, redact) for f in made.failures)
+        videos = {
+            role: msgspec.structs.replace(done.video, camera=getattr(made.videos, role).camera)
+            for role, done in cleaned.items()
+        }
+        return msgspec.structs.replace(
+            made,
+            session=self._session(session),
+            source_ref=source_ref,
+            site=site,
+            evaluator=self._person(rollout.evaluator),
+            failures=failures,
+            instruction_key=instruction_key(made.instruction),
+            videos=Videos(**videos),
+            privacy=self._privacy(list(cleaned.values()), redact.count),
+        )
+
+    def _person(self, name: str | None) -> str | None:
+        return None if name is None or self._pseudonym is None or not name.strip() else self._pseudonym(name)
+
+    def _session(self, session: Session) -> Session:
+        preferences = tuple(
+            msgspec.structs.replace(preference, evaluator=self._person(preference.evaluator))
+            for preference in session.preferences
+        )
+        return msgspec.structs.replace(session, preferences=preferences)
+
+    def _site(self, rollout: Rollout, redact: _Redactor) -> str | None:
+        """The institution in one spelling; None where the site holds anything personal."""
+        if rollout.site is None or redact(rollout.site, "site") != rollout.site:
+            return None
+        return normalise_site(rollout.site)
+
+    def _failure(self, failure: Failure, rollout: Rollout, redact: _Redactor) -> Failure:
+        if failure.annotator_type != "human":
+            return msgspec.structs.replace(failure, annotator=redact(failure.annotator, "annotator"))
+        if not _is_person(failure):
+            return failure
+        if failure.annotator == rollout.site:
+            return msgspec.structs.replace(failure, annotator=self._site(rollout, redact) or "human")
+        return msgspec.structs.replace(failure, annotator=self._person(failure.annotator) or "human")
+
+    def _clean(self, video: Video, store: Store) -> _Cleaned:
+        """A video without sound, tags and faces. Raises MediaError where it cannot be read."""
+        if video.path is None:
+            raise MediaError("video", "open", "the record names no file")
+        source = Path(video.path)
+        found = media.probe(source)
+        faces, masks = self._faces.masks(source, found.fps) if self._faces else (None, None)
+        if masks:
+            place = store.add(lambda p: media.encode(p, draw(media.frames(source), masks), found.fps), ".mp4")
+        else:
+            place = _without_sound(source, found.fps, store)
+        return _Cleaned(
+            media.video(place, video.camera, video.capture_hz),
+            faces,
+            None if masks is None else len(masks),
+            audio_removed=found.has_audio,
+            metadata_removed=_told_something(found),
+        )
+
+    def _detectors(self) -> tuple[Detector, ...]:
+        faces = self._settings.faces
+        if self._faces is None:
+            centerface = Detector(name="faces_centerface", version=None, ran=False, reason=faces.waived_because)
+        else:
+            centerface = Detector(name="faces_centerface", version=self._faces.version, ran=True)
+        return (
+            Detector(name="text_patterns", version=str(text_module.VERSION), ran=True),
+            Detector(name="container", version=f"av {av.__version__}", ran=True),
+            centerface,
+            *_NOT_IN_THIS_VERSION,
+        )
+
+    def _privacy(self, cleaned: list[_Cleaned], redactions: int) -> Privacy:
+        detectors = self._detectors()
+        faces = [done.faces_found for done in cleaned if done.faces_found is not None]
+        masked = [done.frames_masked for done in cleaned if done.frames_masked is not None]
+        ran = self._faces is not None
+        audio, tags = any(done.audio_removed for done in cleaned), any(done.metadata_removed for done in cleaned)
+        anything = bool(redactions or sum(faces) or audio or tags)
+        complete = all(detector.ran for detector in detectors)
+        return Privacy(
+            faces_found=sum(faces) if ran else None,
+            frames_masked=sum(masked) if ran else None,
+            text_redactions=redactions,
+            audio_removed=audio,
+            metadata_removed=tags,
+            detectors=detectors,
+            verdict="not_fully_checked" if not complete else "redacted" if anything else "clean",
+        )
+
+
+def _is_person(failure: Failure) -> bool:
+    return failure.annotator_type == "human" and failure.annotator.strip().casefold() not in _NO_PERSON
+
+
+def _told_something(found: media.Probe) -> bool:
+    """Did the container hold more than the pictures, the sound and what a writing program puts into every file?"""
+    tags = {key.split(".", 1)[-1].casefold() for key in found.tags}
+    return bool(tags - _PROGRAM_TAGS) or any(kind not in ("video", "audio") for kind in found.streams)
+
+
+def _without_sound(source: Path, fps: float, store: Store) -> Path:
+    """The video stream alone in an mp4: the same bits where mp4 can hold them, encoded as H.264 where it cannot."""
+    try:
+        return store.add(lambda path: media.remux(source, path), ".mp4")
+    except MediaError as error:
+        if error.where != "remux":
+            raise
+    return store.add(lambda path: media.encode(path, media.frames(source), fps), ".mp4")
+
+
+def _rejection(rollout: Rollout, source_ref: str, detail: str) -> Rejection:
+    return Rejection(
+        subject="rollout",
+        subject_id=rollout.rollout_id,
+        session_id=rollout.session_id,
+        source=rollout.source,
+        source_ref=source_ref,
+        stage="scrub",
+        code=UNREADABLE.id,
+        detail=detail,
+    )
