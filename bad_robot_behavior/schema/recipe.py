@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -11,6 +13,7 @@ from msgspec import Meta
 
 from bad_robot_behavior.errors import RecipeError
 from bad_robot_behavior.schema.records import Positive, Record, Text, Unit
+from bad_robot_behavior.schema.unique_keys import UniqueKeyLoader
 
 Reason = Annotated[str, Meta(min_length=10)]
 
@@ -143,7 +146,7 @@ class Recipe(Record, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=dict)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(UniqueKeyLoader):
     """The safe loader, but 2026-11-23 is the text that was written, not a date object."""
 
 
@@ -167,10 +170,15 @@ def read_recipe(path: Path) -> Recipe:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
     except yaml.YAMLError as error:
         raise RecipeError(f"{path}: is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{path}: is nested too deeply for a recipe") from error
     try:
         recipe = msgspec.convert(data, Recipe, strict=True)
     except msgspec.ValidationError as error:
         raise RecipeError(f"{path}: {error}. The fields are described in docs/recipe.md") from error
+    for field, value in _numbers(msgspec.to_builtins(recipe)):
+        if not math.isfinite(value):
+            raise RecipeError(f"{path}: {field} is {value}; it must be a finite number")
     names = [source.name for source in recipe.sources]
     if len(set(names)) != len(names):
         raise RecipeError(
@@ -191,3 +199,12 @@ def read_recipe(path: Path) -> Recipe:
             "evaluator names never go into a release as they are"
         )
     return recipe
+
+
+def _numbers(value: Any, at: str = "") -> Iterator[tuple[str, float]]:
+    """The fields that hold a float, by their path. NaN passes every limit, so limits alone do not refuse it."""
+    if isinstance(value, float):
+        yield at, value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _numbers(one, f"{at}.{key}" if at else str(key))

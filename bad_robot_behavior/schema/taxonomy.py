@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.schema.unique_keys import UniqueKeyLoader
 
 UNKNOWN = "unknown"
 
@@ -158,7 +159,7 @@ def load() -> Taxonomy:
 def parse(text: str) -> Taxonomy:
     """A taxonomy from YAML text. Raises ValueError naming the entry that is malformed, doubled or maps to nothing."""
     try:
-        data = yaml.load(text, _UniqueKeys)  # noqa: S506  a SafeLoader that also refuses doubled keys
+        data = yaml.load(text, UniqueKeyLoader)  # noqa: S506 - a subclass of the safe loader
     except yaml.YAMLError as error:
         raise ValueError(f"taxonomy: not valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -225,16 +226,3 @@ def _check(taxonomy: Taxonomy) -> None:
 
 def _fold(label: str) -> str:
     return " ".join(label.casefold().split())
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """SafeLoader that refuses a key that stands twice in one mapping, where YAML would silently keep the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)

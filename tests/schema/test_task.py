@@ -20,16 +20,17 @@ LABELLED = Path(__file__).parent / "instructions.tsv"
 PAGE = Path(__file__).parent.parent.parent / "docs" / "task-categories.md"
 CATEGORIES = typing.get_args(TaskCategory)
 
-INTRODUCTION = """The paper sorts its rollouts into seven task categories and does not say how. Here keyword rules on the
-instruction do it (`bad_robot_behavior/schema/task.py`): the most specific category is tried first, and an instruction
-that no rule matches is `other`. `task_category_source` says where a person or a model did it instead."""
-METHOD = """How well they do was measured on instructions in the style of RoboArena's evaluators (lower case, typos,
-compound tasks), written and labelled by hand for this project: `tests/schema/instructions.tsv`. The rules were corrected
-on the part `tune`, so only `check` says what to expect; the same author wrote both, and it is small, so take it as an
-upper bound. The label is what a person would call the main thing asked for; of a compound task, the most specific part.
-Written by `python -m tests.schema.test_task`."""
-CLOSING = """Instructions in other languages, and misspelt verbs, end in `other`. Expect few rollouts in `pour` and
-`tool_use`: read their numbers with the interval."""
+INTRODUCTION = """The paper sorts its rollouts into seven task categories and does not say how. Here keyword
+rules on the instruction do it (`bad_robot_behavior/schema/task.py`): the most specific category is tried first,
+and an instruction that no rule matches is `other`. `task_category_source` says where a person or a model did it
+instead."""
+METHOD = """How well they do was measured on instructions in the style of RoboArena's evaluators (lower case,
+typos, compound tasks), written and labelled by hand for this project: `tests/schema/instructions.tsv`. The
+rules were corrected on the part `tune`, so only `check` says what to expect; the same author wrote both, and it
+is small, so take it as an upper bound. The label is what a person would call the main thing asked for; of a
+compound task, the most specific part. Written by `python -m tests.schema.test_task`."""
+CLOSING = """Instructions in other languages, and misspelt verbs, end in `other`. Expect few rollouts in `pour`
+and `tool_use`: read their numbers with the interval."""
 
 
 def labelled() -> list[dict[str, str]]:
