@@ -51,7 +51,7 @@ PARTNER_REJECTED = rule(
 
 # Rows in one row group. A random read takes a whole group of `rollouts`, and every group costs 15 KB of footer for
 # its hundred or so columns, so neither tiny nor huge; benchmarks/release_access.py measures it.
-_GROUP_ROWS = {"rollouts": 200, "preferences": 5000, "trajectories": 50, "demonstrations": 1000}
+_GROUP_ROWS = {"rollouts": 100, "preferences": 5000, "trajectories": 50, "demonstrations": 1000}
 _GROUP_BYTES = 64 << 20
 _FILE_BYTES = 400_000_000
 _ROW_FIELDS = tuple(field.name for field in msgspec.structs.fields(RolloutRow))
