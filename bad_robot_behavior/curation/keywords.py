@@ -47,7 +47,7 @@ _NOT = (
     r"(?:did not|didn['’]t|does not|doesn['’]t|could not|couldn['’]t|cannot|can['’]t|never|failed to|fails to|"
     r"unable to|was not able to)"
 )
-_HIT = r"(?:bumped into|collided with|crashed into|slammed into)"
+_HIT = r"(?:(?:bumped|crashed|slammed) (?:\w+ )?into|collided with)"
 _THINGS = r"(?:object|item|thing|one|toy|cup|mug|bowl|block|cube|bottle|fruit|marker|pen|can|box|tool|plate|colou?r)"
 _FIXED = r"(?:table|wall|shelf|counter|desk|rack|cabinet|drawer|door|mount|stand|workspace)"
 _VESSELS = r"(?:bowl|plate|cup|box|bin|basket|target|container|tray|pot)"
@@ -57,7 +57,10 @@ KEYWORDS: dict[tuple[str, str], tuple[str, ...]] = {
         r"dropp(?:ed|ing)\b(?! (?:\w+ ){0,4}(?:in|into|inside)\b)",  # "dropped it into the bowl" may be what was asked
         r"drops (?:the|it)\b",
         r"slipp?(?:ed|s|ing) (?:out|from|off|away|through)",
+        r"lost (?:it|its grip|the (?!way|track|connection|tie|game|round)\w+)\b",
+        r"let (?:it|the \w+) (?:fall|drop|slip)\b",
     ),
+    ("grasp", "timing_error"): (r"(?:opened|closed|released|let go)(?: \w+){0,5} too (?:early|soon|late)\b",),
     ("grasp", "no_grasp"): (
         rf"{_NOT} (?:even |actually |manage to )?(?:grasp(?:ed)?|grab(?:bed)?|pick(?:ed)?)\b",
         r"missed (?:the|its|every|all|both)(?: \w+)? grasps?\b",
@@ -76,7 +79,8 @@ KEYWORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("unsafe_interaction", "excessive_force"): (
         r"too much force",
-        r"(?:pressed|pushed|squeezed|gripped) (?:\w+ ){0,3}too hard",
+        r"(?:pressed|pushed|squeezed|gripped) (?:\w+ ){0,3}(?:too|really|very) hard\b",
+        r"with (?:a lot of|excessive) force",
         r"crush(?:ed|ing)\b",
     ),
     ("unsafe_interaction", "object_damage"): (r"(?:broke|cracked|tore|shattered|dented) (?:the|a|its|it)\b",),
@@ -89,6 +93,7 @@ KEYWORDS: dict[tuple[str, str], tuple[str, ...]] = {
         rf"{_NOT} (?:fully|completely) (?:open|close|shut|insert|turn|fold|wipe)\w*",
         r"only (?:partially|partly|half[- ]?way|half) (?:opened|closed|shut|inserted|turned|folded|wiped)",
     ),
+    ("manipulation", "premature_stop"): (r"stopped (?:half ?way|midway|in the middle)\b",),
     ("manipulation", "topple"): (r"toppled? over\b", r"(?:tower|stack) (?:fell|collapsed)"),
     ("semantic", "wrong_object"): (
         rf"wrong (?:\w+ )?{_THINGS}\b",
@@ -116,11 +121,13 @@ KEYWORDS: dict[tuple[str, str], tuple[str, ...]] = {
     ("poor_execution", "jerky"): (r"jerky\b", r"jerk(?:ed|ily)\b", r"shaky\b", r"jitter(?:y|ed|ing)\b"),
     ("poor_execution", "hesitant_or_repeated_attempts"): (
         r"hesita(?:ted|nt|ting|tion)\b",
+        r"paused a lot\b",
+        r"kept (?:stopping|pausing|hesitating)\b",
         r"(?:several|multiple|many|repeated) (?:attempts|tries)",
         r"tried (?:several|multiple|many) times",
         r"after (?:two|three|four|five) (?:attempts|tries)",
     ),
-    ("poor_execution", "slow"): (r"(?:too|very|really|extremely) slow(?:ly)?\b",),
+    ("poor_execution", "slow"): (r"(?:too|very|really|extremely|was|is) slow(?:ly)?\b",),
 }
 """(category, kind) -> patterns over lower-case text. A pattern that begins with a negation is that statement;
 before any other pattern, a negation in the same clause takes the failure back."""
