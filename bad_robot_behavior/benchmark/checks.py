@@ -166,6 +166,9 @@ def examine(path: Path, release: Release | None = None) -> tuple[pa.Table | None
         return table, report.defects
     _check_rows(table, report)
     _check_curves(table, report)
+    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
+    if metadata is not None:
+        _check_metadata(metadata, release, report)
     if release is not None and not report.defects:
         _check_against(table, release, report)
     return table, report.defects
@@ -187,6 +190,7 @@ def _load(path: Path, report: _Report) -> pa.Table | None:
         if report.defects:
             return None
         table = file.read(columns=[name for name in SCHEMA.names if name in names])
+        table.validate(full=True)  # text that is not UTF-8
     except OSError as error:
         report.file_defect(UNREADABLE, "cannot be read", value=shorten(str(error)))
         return None
@@ -253,11 +257,7 @@ def _check_rows(table: pa.Table, report: _Report) -> None:
         others = np.flatnonzero(pc.not_equal(values, values[0]).to_numpy(zero_copy_only=False))
         report.rows(MIXED_MODELS, name, others, values.to_pylist().__getitem__, "differs from row 0")
     parameters = table["parameters"][0].as_py()
-    try:
-        parsed = json.loads(parameters)
-    except (ValueError, RecursionError):
-        parsed = None
-    if not isinstance(parsed, dict):
+    if _json_object(parameters) is None:
         report.rows(BAD_PARAMETERS, "parameters", [0], lambda _row: parameters, "is not a JSON object")
 
 
@@ -296,9 +296,6 @@ def _check_curves(table: pa.Table, report: _Report) -> None:
 
 
 def _check_against(table: pa.Table, release: Release, report: _Report) -> None:
-    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
-    if metadata is not None:
-        _check_metadata(metadata, release, report)
     ids, roles = table["rollout_id"].to_pylist(), table["role"].to_pylist()
     whole = type(release)(release.path)  # also where only one split of it is loaded
     rows = whole.table("rollouts", columns=["rollout_id", "videos"]).to_pylist()
@@ -323,15 +320,28 @@ def _check_against(table: pa.Table, release: Release, report: _Report) -> None:
     report.rows(PAST_END, "frame_index", late, lambda row: int(ends[row]), "goes past the last frame")
 
 
-def _check_metadata(metadata: bytes, release: Release, report: _Report) -> None:
-    manifest = release.manifest
+def _json_object(text: str | bytes) -> dict[str, Any] | None:
+    """The JSON object in a text; None where it is none, or one that could not be written again."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
     try:
-        stated = json.loads(metadata)
+        parsed = json.loads(text, parse_constant=refuse)
+        json.dumps(parsed, ensure_ascii=False).encode()  # a lone surrogate, or nesting past any sense
     except (ValueError, RecursionError):
-        stated = None
-    if not isinstance(stated, dict):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _check_metadata(metadata: bytes, release: Release | None, report: _Report) -> None:
+    stated = _json_object(metadata)
+    if stated is None:
         report.file_defect(OTHER_RELEASE, "says which release it scored in a form that cannot be read")
         return
+    if release is None:
+        return
+    manifest = release.manifest
     for key in ("name", "version", "recipe_sha256"):
         if key in stated and stated[key] != getattr(manifest, key):
             report.file_defect(

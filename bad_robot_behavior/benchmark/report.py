@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,7 @@ TITLES: dict[GroundTruth, str] = {
 
 def to_json(results: Results) -> str:
     """The results as JSON text, indented; undefined numbers are null."""
-    return msgspec.json.format(msgspec.json.encode(results), indent=2).decode()
+    return json.dumps(msgspec.to_builtins(results), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def html(results: Results, release: Release, predictions: Sequence[Predictions], path: Path) -> None:

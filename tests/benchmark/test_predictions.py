@@ -127,6 +127,14 @@ def test_a_truncated_or_damaged_file_is_a_defect(tmp_path: Path) -> None:
         assert check(path), "damage must not pass unseen"
 
 
+@pytest.mark.rule("predictions.unreadable")
+def test_text_that_is_not_utf8(tmp_path: Path) -> None:
+    broken = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")]
+    )
+    assert rules(put(tmp_path / "p.parquet", table(model=broken))) == ["predictions.unreadable"]
+
+
 @pytest.mark.rule("predictions.too_large")
 def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path / "p.parquet", table())
@@ -187,6 +195,8 @@ ROW_RULES = [
     ("bad_parameters", {"parameters": ["[1]", "[1]"]}, 0),
     ("bad_parameters", {"parameters": ["seed=1", "seed=1"]}, 0),
     ("bad_parameters", {"parameters": ["[" * 100_000] * 2}, 0),
+    ("bad_parameters", {"parameters": ['{"t": NaN}'] * 2}, 0),
+    ("bad_parameters", {"parameters": ['{"t": "\\ud800"}'] * 2}, 0),
 ]
 
 
@@ -260,7 +270,8 @@ def test_a_file_made_from_another_release(release: Release, predict: Callable[..
     path = predict(lambda row: 0.5)
     assert check(path, release) == []
     whole = pq.read_table(path)
-    for stated in (describe(release) | {"version": "9.9.9"}, ["what"]):
+    for stated in (json.dumps(describe(release) | {"version": "9.9.9"}), '["what"]', "no JSON", b"\xff"):
         other = tmp_path / "other.parquet"
-        pq.write_table(whole.replace_schema_metadata({checks.METADATA_KEY: json.dumps(stated)}), other)
+        pq.write_table(whole.replace_schema_metadata({checks.METADATA_KEY: stated}), other)
         assert rules(other, release) == ["predictions.other_release"]
+        assert rules(other) == ([] if "version" in str(stated) else ["predictions.other_release"])

@@ -162,6 +162,14 @@ def test_json_has_null_where_undefined(release: Release) -> None:
     assert row["strict"] == {"value": None, "interval": None}
 
 
+def test_settings_of_any_size_are_written(release: Release, predict: Predict, tmp_path: Path) -> None:
+    path = predict(lambda row: 0.5, parameters=json.dumps({"seed": 2**200, "text": "é\u2028"}))
+    results = evaluate(release, [read(path, release)], draws=0)
+    assert json.loads(report.to_json(results))["scorers"][0]["parameters"] == {"seed": 2**200, "text": "é\u2028"}
+    report.html(results, release, [read(path)], tmp_path / "report.html")
+    assert str(2**200) in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_how_numbers_are_shown() -> None:
     assert report.show(Number(value=None, interval=None)) == "-"
     assert report.show(Number(value=0.5, interval=None)) == "0.500 [no interval]"
