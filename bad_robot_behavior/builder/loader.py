@@ -68,7 +68,7 @@ class LoadedRollout(Mapping[str, Any]):
     @property
     def roles(self) -> tuple[str, ...]:
         """The roles that have a video, in the order exterior_1, exterior_2, wrist."""
-        return tuple(role for role in ROLES if self["videos"].get(role) is not None)
+        return tuple(role for role in ROLES if (self["videos"] or {}).get(role) is not None)
 
     def frames(
         self, role: str | None = None, n: int | None = None, index: Sequence[int] | NDArray[np.int64] | None = None
@@ -82,7 +82,12 @@ class LoadedRollout(Mapping[str, Any]):
         from bad_robot_behavior import media
 
         video = self._video(role)
-        total = int(video["num_frames"])
+        total = video["num_frames"]
+        if not isinstance(total, int) or not 1 <= total <= media.MAX_FRAMES:
+            raise ReleaseError(
+                f"rollout {self['rollout_id']}: num_frames is {total}; legal: 1 to {media.MAX_FRAMES}. "
+                "`bad-robot validate` tells what else is wrong with this release"
+            )
         if n is not None and index is not None:
             raise ValueError("give n or index, not both")
         if index is None:
@@ -195,7 +200,12 @@ class Release:
 
     @cached_property
     def _files(self) -> list[RowFile]:
-        return [RowFile.open(path, self.path) for path in parquet_files(self.path / DEFAULT_CONFIG, self._splits(None))]
+        files = [
+            RowFile.open(path, self.path) for path in parquet_files(self.path / DEFAULT_CONFIG, self._splits(None))
+        ]
+        for file in files:
+            file.require(("rollout_id", "instruction", "score", "videos"))
+        return files
 
     @cached_property
     def _places(self) -> dict[str, tuple[int, int]]:

@@ -81,9 +81,7 @@ class RowFile:
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """All rows, only these columns. Raises ReleaseError where one is missing or the file is damaged."""
-        missing = [name for name in columns if name not in self._file.schema_arrow.names]
-        if missing:
-            raise ReleaseError(f"{self.path}: has no column {missing[0]}; it was not made by this version")
+        self.require(columns)
         try:
             return (
                 self._file.read(columns=list(columns), use_threads=False)
@@ -92,6 +90,12 @@ class RowFile:
             )
         except (OSError, pa.ArrowException) as error:
             raise ReleaseError(f"{self.path}: is damaged: {error}") from error
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Raise ReleaseError where a column is missing."""
+        missing = [name for name in columns if name not in self._file.schema_arrow.names]
+        if missing:
+            raise ReleaseError(f"{self.path}: has no column {missing[0]}; it was not made by this version")
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """All rows in order, one row group in memory."""

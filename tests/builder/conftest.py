@@ -37,6 +37,14 @@ def files_release(rollouts: list[Rollout], tmp_path_factory: pytest.TempPathFact
     return out
 
 
+@pytest.fixture(scope="session")
+def shards_release(rollouts: list[Rollout], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release with its videos in parquet that no test changes."""
+    out = tmp_path_factory.mktemp("two") / "bad-robot-behavior"
+    make_release(out, rollouts, "shards")
+    return out
+
+
 Python = Callable[..., str]
 
 

@@ -163,10 +163,8 @@ def test_an_id_that_stands_twice(copy: Path) -> None:
     assert "schema.duplicate_id" in rules(copy)
 
 
-def test_a_truncated_shard_is_told_and_not_raised(release: Path, tmp_path: Path) -> None:
-    if not (release / "videos" / "index.parquet").exists():
-        pytest.skip("layout files")
-    copy = Path(shutil.copytree(release, tmp_path / "copy"))
+def test_a_truncated_shard_is_told_and_not_raised(shards_release: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(shards_release, tmp_path / "copy"))
     shard = copy / "videos" / "test-00000-of-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:100])
     assert {"release.file_changed", "release.video_missing"} <= rules(copy)

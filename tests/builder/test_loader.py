@@ -100,9 +100,8 @@ def test_tables_give_the_columns_asked_for_in_that_order(release: Path) -> None:
         found.table("videos", columns=["video"])
 
 
-def test_a_video_is_read_from_a_shard_without_its_neighbours(release: Path, copy: Path) -> None:
-    if not (release / "videos" / "index.parquet").exists():
-        pytest.skip("layout files")
+def test_a_video_is_read_from_a_shard_without_its_neighbours(shards_release: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(shards_release, tmp_path / "copy"))
     index = pq.read_table(copy / "videos" / "index.parquet").to_pylist()
     shard = copy / "videos" / "train-00000-of-00001.parquet"
     spoiled = bytearray(len(shard.read_bytes()))  # nothing but the second video is left of the file
@@ -110,17 +109,16 @@ def test_a_video_is_read_from_a_shard_without_its_neighbours(release: Path, copy
     spoiled[first : first + size] = shard.read_bytes()[first : first + size]
     shard.write_bytes(spoiled)
     role = index[1]["role"]
-    assert load(copy).video_bytes(index[1]["rollout_id"], role) == load(release).video_bytes(
+    assert load(copy).video_bytes(index[1]["rollout_id"], role) == load(shards_release).video_bytes(
         index[1]["rollout_id"], role
     )
     with pytest.raises(ReleaseError, match="its SHA-256 is not the one in the row"):
         load(copy).video_bytes(index[0]["rollout_id"], role)
 
 
-def test_a_damaged_index_is_named(release: Path, copy: Path) -> None:
+def test_a_damaged_index_is_named(shards_release: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(shards_release, tmp_path / "copy"))
     path = copy / "videos" / "index.parquet"
-    if not path.exists():
-        pytest.skip("layout files")
     table = pq.read_table(path)
     first = table.to_pylist()[0]
     for edit, message in (
@@ -211,3 +209,20 @@ for name in ("bad-robot-behavior", "some where", "me/not-there", "damaged", "gon
 def test_load_is_the_package_s_own(release: Path) -> None:
     assert len(bad_robot_behavior.load(release)) == 10
     assert json.loads((release / "release.json").read_text())["version"] == load(release).manifest.version
+
+
+def test_rows_that_no_release_has_are_refused(files_release: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(files_release, tmp_path / "copy"))
+    videos = next(iter(load(copy)))["videos"]
+    for wrong in (None, 0, 10**12):
+        videos["exterior_1"]["num_frames"] = wrong
+        change(copy, "rollouts", {"videos": videos})
+        with pytest.raises(ReleaseError, match=f"num_frames is {wrong}; legal: 1 to"):
+            next(iter(load(copy))).frames()
+    change(copy, "rollouts", {"videos": None})
+    with pytest.raises(ReleaseError, match="has no video None; it has: none"):
+        next(iter(load(copy))).frames()
+    path = copy / "rollouts" / "train-00000-of-00001.parquet"
+    pq.write_table(pq.read_table(path, columns=["rollout_id"]), path)
+    with pytest.raises(ReleaseError, match="has no column instruction"):
+        len(load(copy))
