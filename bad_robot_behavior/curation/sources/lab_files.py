@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from bad_robot_behavior import media
 from bad_robot_behavior.curation.sources.lab_yaml import At, Findings, printable
@@ -31,6 +30,7 @@ from bad_robot_behavior.curation.sources.trajectory import NOT_FINITE, write_tra
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import MediaError
 from bad_robot_behavior.schema import Column, Defect, Video, Videos, rule, shorten
+from bad_robot_behavior.schema.trajectory_file import Arrays
 
 SESSION_MISSING = rule(
     "lab.session_missing",
@@ -228,7 +228,7 @@ def _load_rollout(
         arrays = _read_trajectory(paths["trajectory"], (*at, "trajectory"), findings)
         if arrays is not None:
             num_steps = len(arrays.action)
-            trajectory = None if store is None else str(arrays.write(store))
+            trajectory = None if store is None else str(write_trajectory(store, arrays))
     if findings.under(*at):
         return None
     return LoadedRollout(entry=entry, videos=Videos(**videos), trajectory=trajectory, num_steps=num_steps)
@@ -246,17 +246,7 @@ def _check_spans(entry: RolloutEntry, videos: list[Video], at: At, findings: Fin
                 findings.add(FAILURE_SPAN, (*at, "failures", i, name), message, f"{value:g}", f"at most {end:.2f}")
 
 
-class _Arrays(msgspec.Struct, frozen=True, kw_only=True):
-    state: NDArray[np.float32]
-    action: NDArray[np.float32]
-    state_columns: tuple[Column, ...]
-    action_columns: tuple[Column, ...]
-
-    def write(self, store: Store) -> Path:
-        return write_trajectory(store, self.state, self.action, self.state_columns, self.action_columns)
-
-
-def _read_trajectory(path: Path, at: At, findings: Findings) -> _Arrays | None:
+def _read_trajectory(path: Path, at: At, findings: Findings) -> Arrays | None:
     try:
         members = read_npz(path)
     except NpzError as error:
@@ -290,7 +280,7 @@ def _read_trajectory(path: Path, at: At, findings: Findings) -> _Arrays | None:
         found = f"{len(made['state'])} and {len(made['action'])}"
         findings.add(TRAJECTORY, at, "state and action have different numbers of rows", found, "the same T")
         return None
-    return _Arrays(**made)
+    return Arrays(**made)
 
 
 def _columns(given: Any, name: str, count: int) -> tuple[Column, ...] | None:

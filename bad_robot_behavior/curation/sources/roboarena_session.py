@@ -50,6 +50,7 @@ from bad_robot_behavior.schema import (
     session_id,
     task_category,
 )
+from bad_robot_behavior.schema.trajectory_file import Arrays
 
 if TYPE_CHECKING:
     from bad_robot_behavior.curation.sources.roboarena import RoboArena
@@ -290,7 +291,7 @@ class SessionReader:
             raise Refusal(error.rule, f"the .npz: {error.reason}") from error
         _check_count("the .npz", "steps", len(state), entry.num_steps)
         columns = droid_action(self.source.action_spaces.get(entry.policy))
-        return str(write_trajectory(self.store, state, action, DROID_STATE, columns))
+        return str(write_trajectory(self.store, Arrays(state, action, DROID_STATE, columns)))
 
 
 def _check_count(what: str, unit: str, count: int, num_steps: int | None) -> None:

@@ -1,10 +1,7 @@
-"""States and actions of a rollout: how they are stored between stages, and how a DROID robot logs them."""
+"""States and actions of a rollout: what must hold of them, and how a DROID robot logs them."""
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior.curation.sources.safe_npz import UNREADABLE, NpzError, read_npz
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import SourceError
 from bad_robot_behavior.schema import Column, Rule, rule
+from bad_robot_behavior.schema.trajectory_file import Array, Arrays, write_arrays
 
 SHAPE = rule(
     "trajectory.shape",
@@ -28,8 +25,6 @@ NOT_FINITE = rule(
     "States and actions must be finite numbers.",
     cure="Find out why the logger wrote NaN or infinity; leave the file out if the values are lost.",
 )
-
-Array = NDArray[np.float32]
 
 _STEP = (("cartesian_position", 6), ("joint_position", 7), ("gripper_position", 1), ("action", 8))
 _CARTESIAN = (("x", "m"), ("y", "m"), ("z", "m"), ("roll", "rad"), ("pitch", "rad"), ("yaw", "rad"))
@@ -101,52 +96,13 @@ def _check_finite(state: Array, action: Array) -> None:
             )
 
 
-def write_trajectory(
-    store: Store, state: Array, action: Array, state_columns: Sequence[Column], action_columns: Sequence[Column]
-) -> Path:
-    """Store state (T, Ds) and action (T, Da) as a numeric .npz: float32 arrays, columns as JSON text, no objects.
+def write_trajectory(store: Store, arrays: Arrays) -> Path:
+    """Check the arrays and store them as `schema.trajectory_file` says.
 
-    The same values give the same bytes. Raises TrajectoryError (trajectory.shape, trajectory.not_finite).
+    Raises TrajectoryError (trajectory.shape, trajectory.not_finite).
     """
-    state, action = np.asarray(state, np.float32), np.asarray(action, np.float32)
-    _check(state, action, state_columns, action_columns)
-    members = {
-        "state": np.ascontiguousarray(state),
-        "action": np.ascontiguousarray(action),
-        "state_columns": np.array(_to_json(state_columns)),
-        "action_columns": np.array(_to_json(action_columns)),
-    }
-
-    def write(path: Path) -> None:
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, array in members.items():
-                file = io.BytesIO()
-                np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
-                info = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, so that the bytes do not hold the time
-                info.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(info, file.getvalue(), compresslevel=6)
-
-    return store.add(write, ".npz")
-
-
-def read_trajectory(path: Path) -> tuple[Array, Array, tuple[Column, ...], tuple[Column, ...]]:
-    """State (T, Ds) and action (T, Da) as float32, and their columns, from a file of the form that `write_trajectory`
-    makes. Objects and pickles are refused. Raises NpzError and TrajectoryError."""
-    members = read_npz(path)
-    missing = [name for name in ("state", "action", "state_columns", "action_columns") if name not in members]
-    if missing:
-        raise TrajectoryError(SHAPE, f"{path}: has no {', '.join(missing)}")
-    arrays = []
-    for name in ("state", "action"):
-        array = members[name]
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-            raise TrajectoryError(SHAPE, f"{path}: {name} is not an array of numbers")
-        arrays.append(array.astype(np.float32))
-    state, action = arrays
-    state_columns = _from_json(path, "state_columns", members["state_columns"])
-    action_columns = _from_json(path, "action_columns", members["action_columns"])
-    _check(state, action, state_columns, action_columns)
-    return state, action, state_columns, action_columns
+    _check(arrays.state, arrays.action, arrays.state_columns, arrays.action_columns)
+    return store.add(lambda path: write_arrays(path, arrays), ".npz")
 
 
 def _check(state: Array, action: Array, state_columns: Sequence[Column], action_columns: Sequence[Column]) -> None:
@@ -156,14 +112,3 @@ def _check(state: Array, action: Array, state_columns: Sequence[Column], action_
     if len(state) != len(action) or not len(state):
         raise TrajectoryError(SHAPE, f"state has {len(state)} steps and action {len(action)}; both need the same T > 0")
     _check_finite(state, action)
-
-
-def _to_json(columns: Sequence[Column]) -> str:
-    return json.dumps([{"name": column.name, "unit": column.unit} for column in columns], ensure_ascii=False)
-
-
-def _from_json(path: Path, name: str, value: Any) -> tuple[Column, ...]:
-    try:
-        return tuple(Column(name=str(entry["name"]), unit=entry["unit"]) for entry in json.loads(str(value)))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise NpzError(path, UNREADABLE, f"{name} is not the JSON list of columns") from error

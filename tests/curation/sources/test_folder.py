@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from bad_robot_behavior.curation.sources import open_source, session_file
 from bad_robot_behavior.curation.sources.folder import Folder, check
-from bad_robot_behavior.curation.sources.trajectory import read_trajectory
 from bad_robot_behavior.errors import SourceError
 from bad_robot_behavior.schema import Rejection, Rollout, SourceSettings, all_rules, taxonomy
+from bad_robot_behavior.schema.trajectory_file import read_arrays
 from tests.labs import GOOD, Lab, save
 
 ROOT = Path(__file__).parents[3]
@@ -127,10 +127,10 @@ def test_trajectories_are_stored(lab: Lab) -> None:
     save(lab.session / "B.npz", state_columns=["joint_1 [rad]", "gripper"])
     b = lab.rollout(trajectory="B.npz").rollouts()["B"]
     assert b.num_steps == 5 and b.trajectory is not None
-    state, action, state_columns, action_columns = read_trajectory(Path(b.trajectory))
-    assert state.shape == (5, 2) and action.shape == (5, 3) and action.dtype == np.float32
-    assert [(c.name, c.unit) for c in state_columns] == [("joint_1", "rad"), ("gripper", None)]
-    assert [(c.name, c.unit) for c in action_columns] == [(f"action_{i}", None) for i in range(3)]
+    found = read_arrays(Path(b.trajectory))
+    assert found.state.shape == (5, 2) and found.action.shape == (5, 3) and found.action.dtype == np.float32
+    assert [(c.name, c.unit) for c in found.state_columns] == [("joint_1", "rad"), ("gripper", None)]
+    assert [(c.name, c.unit) for c in found.action_columns] == [(f"action_{i}", None) for i in range(3)]
 
 
 def test_failures_carry_who_says_so(lab: Lab) -> None:

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from bad_robot_behavior.curation.sources.roboarena import RoboArena
-from bad_robot_behavior.curation.sources.trajectory import read_trajectory
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import SourceError
 from bad_robot_behavior.schema import Prediction, Rejection, Rollout, SourceSettings, pair_id, rollout_id, session_id
+from bad_robot_behavior.schema.trajectory_file import read_arrays
 from tests.factories import make_video
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -141,17 +141,17 @@ def test_a_sound_session(dump: Path) -> None:
 def test_trajectories(dump: Path) -> None:
     (a, b), _ = read(dump)
     assert a.trajectory and b.trajectory
-    state, action, state_columns, action_columns = read_trajectory(Path(a.trajectory))
-    assert state.shape == (12, 14) and action.shape == (12, 8)
-    assert state[3, 0] == np.float32(0.3)
-    assert [column.name for column in state_columns][:4] == [
+    found = read_arrays(Path(a.trajectory))
+    assert found.state.shape == (12, 14) and found.action.shape == (12, 8)
+    assert found.state[3, 0] == np.float32(0.3)
+    assert [column.name for column in found.state_columns][:4] == [
         "cartesian_x",
         "cartesian_y",
         "cartesian_z",
         "cartesian_roll",
     ]
-    assert action_columns[0].name == "joint_velocity_1"  # from global_metadata.yaml
-    assert read_trajectory(Path(b.trajectory))[3][0].name == "joint_1"  # that policy is not in it
+    assert found.action_columns[0].name == "joint_velocity_1"  # from global_metadata.yaml
+    assert read_arrays(Path(b.trajectory)).action_columns[0].name == "joint_1"  # that policy is not in it
 
 
 def test_settings_are_used(dump: Path) -> None:

@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bad_robot_behavior.curation.sources.safe_npz import NpzError
 from bad_robot_behavior.curation.sources.trajectory import (
     DROID_STATE,
     TrajectoryError,
     droid_action,
     droid_steps,
-    read_trajectory,
     write_trajectory,
 )
 from bad_robot_behavior.curation.stage import Store, sha256_file
 from bad_robot_behavior.schema import Column
+from bad_robot_behavior.schema.trajectory_file import Arrays, read_arrays
 
 
 def step(**changes: Any) -> dict[str, Any]:
@@ -36,19 +35,19 @@ def test_steps_to_arrays_and_back(tmp_path: Path) -> None:
     assert state.shape == (2, 14) and action.shape == (2, 8)
     assert state.dtype == action.dtype == np.float32
     assert state[:, 13].tolist() == [0.25, 0.75]
-    path = write_trajectory(Store(tmp_path), state, action, DROID_STATE, droid_action("joint_position"))
-    found = read_trajectory(path)
-    np.testing.assert_array_equal(found[0], state)
-    np.testing.assert_array_equal(found[1], action)
-    assert found[2] == DROID_STATE
-    assert found[3][0] == Column(name="joint_position_1", unit="rad")
+    path = write_trajectory(Store(tmp_path), Arrays(state, action, DROID_STATE, droid_action("joint_position")))
+    found = read_arrays(path)
+    np.testing.assert_array_equal(found.state, state)
+    np.testing.assert_array_equal(found.action, action)
+    assert found.state_columns == DROID_STATE
+    assert found.action_columns[0] == Column(name="joint_position_1", unit="rad")
     with np.load(path, allow_pickle=False) as plain:  # any reader can open it
         assert plain["state"].shape == (2, 14)
 
 
 def test_the_same_values_give_the_same_bytes(tmp_path: Path) -> None:
     paths = [
-        write_trajectory(Store(tmp_path / name), *droid_steps([step()] * 3), DROID_STATE, droid_action(None))
+        write_trajectory(Store(tmp_path / name), Arrays(*droid_steps([step()] * 3), DROID_STATE, droid_action(None)))
         for name in ("one", "two")
     ]
     assert sha256_file(paths[0]) == sha256_file(paths[1])
@@ -99,18 +98,5 @@ def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
         (np.zeros((0, 1)),) * 2,
     ):
         with pytest.raises(TrajectoryError):
-            write_trajectory(Store(tmp_path), state, action, columns, columns)
+            write_trajectory(Store(tmp_path), Arrays(state, action, columns, columns))
     assert not list(tmp_path.rglob("*.npz"))
-
-
-def test_foreign_files_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.npz"
-    np.savez(path, state=np.zeros((2, 1)), action=np.zeros((2, 1)))
-    with pytest.raises(TrajectoryError, match="state_columns"):
-        read_trajectory(path)
-    np.savez(path, state=[{}], action=np.zeros((2, 1)), state_columns="[]", action_columns="[]")
-    with pytest.raises(TrajectoryError, match="not an array of numbers"):
-        read_trajectory(path)
-    np.savez(path, state=np.zeros((2, 1)), action=np.zeros((2, 1)), state_columns="{", action_columns="[]")
-    with pytest.raises(NpzError, match="JSON list"):
-        read_trajectory(path)
