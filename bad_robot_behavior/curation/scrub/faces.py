@@ -31,9 +31,9 @@ Masks: TypeAlias = Mapping[int, NDArray[np.float32]]
 MASK = (128, 128, 128)
 """What covers a face: one grey. Nothing of what was there can be computed back."""
 SURE = 0.5
-"""A track with one score from here on is a face. On 42 robot clips no robot reached it; faces from 32 px always did."""
-SMALL_SIDE, SMALL_FRAMES = 40, 3
-"""Faces under 40 px may stay below `SURE`; seen on 3 frames they count all the same."""
+"""A track with one score from here on is a face. In real robot clips no robot reached it; faces of 32 px always did."""
+SMALL_SIDE, SMALL_FRAMES, SMALL_RATIO = 40, 3, 1.15
+"""Faces under 40 px may stay below `SURE`; seen on 3 frames and higher than wide they count all the same."""
 
 
 class FaceDetector:
@@ -76,14 +76,16 @@ class Track(msgspec.Struct, frozen=True):
     def is_face(self) -> bool:
         """Is this more than what a robot's joint or a shadow now and then looks like?
 
-        Yes where the detector was once sure. A face too small to be sure of must be seen on several frames and be no
-        wider than high, as upright faces are. Measured on faces and on robots: docs/privacy.md.
+        Yes where the detector was once sure. A face too small to be sure of must be seen on several frames and be
+        higher than wide, as upright faces are. Measured on faces and on robots: docs/privacy.md.
         """
         if max(self.scores) >= SURE:
             return True
         sizes = np.stack(self.boxes)
         width, height = np.median(sizes[:, 2:] - sizes[:, :2], axis=0)
-        return bool(len(self.frames) >= SMALL_FRAMES and max(width, height) < SMALL_SIDE and width <= height)
+        return bool(
+            len(self.frames) >= SMALL_FRAMES and max(width, height) < SMALL_SIDE and height >= SMALL_RATIO * width
+        )
 
 
 def follow(found: Iterable[NDArray[np.float32]], reach: int) -> list[Track]:

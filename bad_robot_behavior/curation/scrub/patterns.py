@@ -17,7 +17,10 @@ Found = tuple[int, int]
 
 Finder = Callable[[str], Iterator[Found]]
 
-_TLD = "edu|com|org|net|gov|mil|int|io|ai|dev|eu|ch|de|uk|fr|nl|jp|kr|cn|ca|au|se|fi|dk|pl|cz|es|pt|il|sg|hk|tw|nz|br"
+_TLD = (
+    "edu|com|org|net|gov|mil|int|io|ai|dev|eu|ch|de|uk|fr|nl|jp|kr|cn|ca|au|se|fi|dk|pl|cz|es|pt|il|sg|hk|tw|nz|br|"
+    "example"  # reserved for documentation (RFC 2606)
+)
 _PRIVATE = "local|lan|internal|intranet|corp|localdomain"
 _PRIVATE_HOST = re.compile(rf"(?:^localhost$|\.(?:{_PRIVATE}|home|home\.arpa|private)$)")
 _MONTH = (
@@ -249,20 +252,20 @@ BEFORE_PROTECTED: tuple[tuple[str, Finder], ...] = (
             _plain(r"(?<![\w.])[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}(?![\w.])"),
         ),
     ),
-)
-"""Kinds that are found even inside what is protected."""
-
-STRUCTURED: tuple[tuple[str, Finder], ...] = (
     ("EMAIL", _emails),
     ("PATH", _path),
-    ("IP", _any(_ip4, _ip6)),
     ("HOST", _host),
+)
+"""Kinds that hold a date or an id now and then, or may stand inside one: found before those are protected."""
+
+STRUCTURED: tuple[tuple[str, Finder], ...] = (
+    ("IP", _any(_ip4, _ip6)),
     ("GPS", _gps),
     ("SERIAL", _serial),
     ("PHONE", _phone),
     ("HANDLE", _plain(r"(?<![\w@.])@[a-z][\w]{2,30}(?![\w@])")),
 )
-"""Kinds and their finders, in order: where two finds overlap, the earlier kind has it."""
+"""Kinds of numbers, in order: where two finds overlap, the earlier kind has it."""
 
 CAMERA_SERIAL: Finder = _plain(r"(?<!\d)\d{7,14}(?!\d)")
 """In the name of a camera any long number is its serial: DROID names its ZED cameras by nothing else."""

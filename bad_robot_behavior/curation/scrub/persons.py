@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from importlib import resources
 
 _CAPITAL = r"[^\W\d_a-z]"
-_NAME = rf"(?P<name>{_CAPITAL}[\w'’-]{{1,30}}(?: (?:{_CAPITAL}\.|{_CAPITAL}[\w'’-]{{1,30}})){{0,2}})"
+_FULL = rf"{_CAPITAL}[\w'’-]{{1,30}}(?: (?:{_CAPITAL}\.|{_CAPITAL}[\w'’-]{{1,30}})){{0,2}}"
+_NAME = rf"(?P<name>{_FULL})"
 _ROLE = (
     "evaluator|operator|annotator|labell?er|experimenter|teleoperator|supervisor|colleague|lab ?mate|intern|student|"
     "advisor|adviser|postdoc|technician|co-?worker|roommate|friend|professor|engineer|contact(?: person)?"
@@ -32,8 +33,11 @@ _INTRODUCTIONS = tuple(
         rf"(?:^|[.!?)]|\s)\s?[-–—~]{{1,2}}\s?{_NAME}\.?[ \t]{{0,3}}$",
         rf"\b(?i:{_WISH})[,!.]?\s{{1,3}}{_NAME}\.?[ \t]{{0,3}}$",
         rf"\b(?:Dr|Prof|Professor|Mr|Mrs|Ms|Mx)\b\.? {_NAME}",
-        rf"\b(?i:ask|contact|ping|e-?mail|phone|call|text|tell|cc|notify|message|dm|with|thank|thanks to) {_NAME}"
+        rf"\b(?i:e-?mail|phone|call|text|tell|message|dm|with|thank|thanks to) {_NAME}"
         r"(?= ?[(<]| (?:at|on|if|about|via) )",
+        rf"\b(?i:ask|contact|ping|cc|notify) {_NAME}(?: (?:or|and) (?P<other>{_FULL}))?{_ENDS}",
+        rf"(?:^|[\s(]){_NAME} (?:said|says|told|asked|thinks|thought|noticed|helped|suggested|agreed|wrote)\b",
+        rf"(?<=[a-z,;] ){_NAME} (?:restarted|rebooted|reset|fixed|repaired|replaced|unplugged|stopped by)\b",
         rf"\b(?i:{_ROLE}) {_NAME}{_ENDS}",
         rf"\b(?i:{_ROLE}|name|author|by)\s?[:=]\s?{_NAME}{_ENDS}",
         rf"\b(?i:{_ROLE})(?: was| is| named| called|'s name is){{1,2}} {_NAME}{_ENDS}",
@@ -46,6 +50,7 @@ _STANDING_WORD = re.compile(r"(?<![^\W_])([^\W\d_]+)\d{0,4}(?![^\W_])")  # jdoe4
 _JOINS = re.compile(r"[\s._'’-]{0,3}")
 _INITIAL = re.compile(r"[\s._]{0,2}(?<![^\W\d_])[^\W\d_](?![^\W\d_])\.?")
 _CLOSING_INITIAL = re.compile(r" [^\W\d_a-zA-D]\.")  # not A to D: the next sentence may be about policy A
+_FIRST = re.compile(rf"(?<![^\W_])({_CAPITAL}[^\W\d_]{{0,30}})\.? $")
 _EMAIL = re.compile(r"([\w.+-]{1,64})@")
 
 
@@ -70,6 +75,7 @@ class Persons:
 
     def __init__(self) -> None:
         self._parts: dict[str, int] = {}
+        self._initials: dict[int, set[str]] = {}
         self._count = 0
 
     def add_evaluator(self, name: str) -> None:
@@ -81,15 +87,19 @@ class Persons:
         """Take in the names that a text introduces."""
         for pattern in _INTRODUCTIONS:
             for match in pattern.finditer(text):
-                words = [word for word in _WORD.findall(match["name"]) if len(word) > 1]
-                if words and words[0].isupper() and len(words[0]) <= 3:
-                    continue  # an acronym
-                if words and not any(word.casefold() in _NEVER for word in words[:1]):
-                    self._add(words)
+                self._learn_name(match["name"])
+                if match.groupdict().get("other"):
+                    self._learn_name(match["other"])
         for match in _EMAIL.finditer(text):
             words = [word for word in re.split(r"[^\w]|[\d_]", match[1]) if len(word) >= 3]
             if len(words) >= 2 and not any(word.casefold() in _NEVER for word in words):
                 self._add(words)
+
+    def _learn_name(self, name: str) -> None:
+        words = [word for word in _WORD.findall(name) if len(word) > 1]
+        acronym = bool(words) and words[0].isupper() and len(words[0]) <= 3
+        if words and not acronym and words[0].casefold() not in _NEVER:
+            self._add(words)
 
     def find(self, text: str) -> Iterator[tuple[int, int, int]]:
         """Start, end and number of each known person in a text; the parts of a full name are one find."""
@@ -106,7 +116,7 @@ class Persons:
                 continue
             if person is not None:
                 yield start, _with_initial(text, end), person
-            start, end, person = match.start(), match.end(), known
+            start, end, person = self._with_first(text, match.start(), known), match.end(), known
         if person is not None:
             yield start, _with_initial(text, end), person
 
@@ -117,9 +127,15 @@ class Persons:
             return None
         return number
 
+    def _with_first(self, text: str, end: int, person: int) -> int:
+        """The start of a name, moved before a first name or initial that fits the one known (k.brandt: Karin)."""
+        match = _FIRST.search(text, max(0, end - 34), end)
+        fits = match is not None and match[1][0].casefold() in self._initials.get(person, ())
+        return match.start(1) if match is not None and fits else end
+
     def _add(self, words: Iterable[str]) -> None:
-        parts = [word.casefold() for word in words]
-        parts = [part for part in parts if len(part) >= 3 and part not in _NEVER]
+        folded = [word.casefold() for word in words]
+        parts = [part for part in folded if len(part) >= 3 and part not in _NEVER]
         if not parts:
             return
         number = next((self._parts[part] for part in parts if part in self._parts), None)
@@ -128,6 +144,7 @@ class Persons:
             number = self._count
         for part in parts:
             self._parts.setdefault(part, number)
+        self._initials.setdefault(number, set()).update(part for part in folded if len(part) == 1)
 
 
 def _with_initial(text: str, end: int) -> int:
@@ -144,6 +161,6 @@ def _between(gap: str) -> bool:
 def _evaluator_parts(name: str) -> list[str]:
     local = unicodedata.normalize("NFKC", name).strip().split("@")[0]
     parts = _WORD.findall(local)
-    joined = "".join(parts)
-    # jdoe and priyaraman are names as a whole; a name of several words is not looked for without its spaces
-    return [*parts, joined] if "@" in name and len(joined) >= 4 else parts
+    # how logins are made of names: priyaraman, praman; jdoe is a part already
+    logins = ["".join(parts), parts[0][0] + parts[-1]] if len(parts) >= 2 and parts[-1].casefold() not in _NEVER else []
+    return [*parts, *(login for login in logins if len(login) >= 5)]

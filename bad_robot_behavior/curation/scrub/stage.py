@@ -200,7 +200,7 @@ class Scrub:
         if masks:
             place = store.add(lambda p: media.encode(p, draw(media.frames(source), masks), found.fps), ".mp4")
         else:
-            place = _without_sound(source, found.fps, store)
+            place = store.add(lambda p: media.remux(source, p), ".mp4")
         return _Cleaned(
             media.video(place, video.camera, video.capture_hz),
             faces,
@@ -249,16 +249,6 @@ def _told_something(found: media.Probe) -> bool:
     """Did the container hold more than the pictures, the sound and what a writing program puts into every file?"""
     tags = {key.split(".", 1)[-1].casefold() for key in found.tags}
     return bool(tags - _PROGRAM_TAGS) or any(kind not in ("video", "audio") for kind in found.streams)
-
-
-def _without_sound(source: Path, fps: float, store: Store) -> Path:
-    """The video stream alone in an mp4: the same bits where mp4 can hold them, encoded as H.264 where it cannot."""
-    try:
-        return store.add(lambda path: media.remux(source, path), ".mp4")
-    except MediaError as error:
-        if error.where != "remux":
-            raise
-    return store.add(lambda path: media.encode(path, media.frames(source), fps), ".mp4")
 
 
 def _rejection(rollout: Rollout, source_ref: str, detail: str) -> Rejection:

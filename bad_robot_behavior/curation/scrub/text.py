@@ -66,13 +66,13 @@ class SessionText:
             marks[start:end] = bytes([_TAKEN]) * (end - start)
             return True
 
-        for kind, finder in patterns.BEFORE_PROTECTED:
-            yield from ((s, e, kind, text[s:e]) for s, e in finder(text) if free(s, e))
         for start, end, public in patterns.urls(text):
             if public:
                 marks[start:end] = bytes([_PUBLIC]) * (end - start)
             elif free(start, end):
                 yield start, end, "URL", text[start:end]
+        for kind, finder in patterns.BEFORE_PROTECTED:
+            yield from ((s, e, kind, text[s:e]) for s, e in finder(text) if free(s, e))
         for start, end in patterns.PROTECTED(text):
             free(start, end)
         if camera:
