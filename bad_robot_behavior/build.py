@@ -43,6 +43,7 @@ from bad_robot_behavior.schema import (
     Rollout,
     SplitName,
     read_recipe,
+    reject,
 )
 from bad_robot_behavior.vlm.client import Client
 
@@ -254,18 +255,7 @@ def _survey(recipe: Recipe, shards: list[Shard]) -> tuple[list[SplitItem], list[
     for rollout in _curated(shards):
         original = seen.seen(rollout)
         if original is not None:
-            rejections.append(
-                Rejection(
-                    subject="rollout",
-                    subject_id=rollout.rollout_id,
-                    session_id=rollout.session_id,
-                    source=rollout.source,
-                    source_ref=rollout.source_ref,
-                    stage="screen",
-                    code=DUPLICATE.id,
-                    detail=f"the same frames as rollout {original}",
-                )
-            )
+            rejections.append(reject(rollout, "screen", DUPLICATE, f"the same frames as rollout {original}"))
             continue
         items.append(split_item(rollout))
         terms = (rollout.source, rollout.license, rollout.license_evidence, rollout.attribution)

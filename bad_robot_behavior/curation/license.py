@@ -15,7 +15,6 @@ from importlib import resources
 from typing import Any, ClassVar, Literal
 
 import msgspec
-import yaml
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from bad_robot_behavior.curation.stage import Store
@@ -28,9 +27,11 @@ from bad_robot_behavior.schema import (
     RolloutRow,
     Rule,
     SourceSettings,
+    reject,
     rule,
     shorten,
 )
+from bad_robot_behavior.schema.plain_yaml import parse_yaml
 
 __all__ = ["License", "Upstream", "spdx", "upstream_of", "verdict", "verdicts"]
 
@@ -94,7 +95,7 @@ class _Statement(msgspec.Struct, frozen=True):
 @functools.cache
 def _table() -> _Table:
     text = resources.files("bad_robot_behavior.curation").joinpath("upstream_licenses.yaml").read_text("utf-8")
-    return msgspec.convert(yaml.safe_load(text), _Table)
+    return msgspec.convert(parse_yaml(text), _Table)
 
 
 def upstream_of(source: SourceSettings) -> Upstream | None:
@@ -185,7 +186,7 @@ class License:
         for rollout in rollouts:
             made, broken = judge(rollout.source, rollout.license, rollout.license_evidence, rollout.attribution)
             if broken is not None:
-                yield _rejection(rollout, broken, made.reason)
+                yield reject(rollout, "license", broken, made.reason)
             else:
                 yield msgspec.structs.replace(
                     rollout, license=made.license, license_evidence=made.evidence, attribution=made.attribution
@@ -201,19 +202,6 @@ def _source(named: Mapping[str, SourceSettings], name: str) -> SourceSettings:
     if name not in named:
         raise RecipeError(f"source {shorten(name)} is not in the recipe; it has {', '.join(sorted(named))}")
     return named[name]
-
-
-def _rejection(rollout: Rollout, broken: Rule, reason: str) -> Rejection:
-    return Rejection(
-        subject="rollout",
-        subject_id=rollout.rollout_id,
-        session_id=rollout.session_id,
-        source=rollout.source,
-        source_ref=rollout.source_ref,
-        stage="license",
-        code=broken.id,
-        detail=reason,
-    )
 
 
 def _judge(

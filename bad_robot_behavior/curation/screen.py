@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bad_robot_behavior import media
 from bad_robot_behavior.curation.stage import Store, sha256_file
 from bad_robot_behavior.errors import MediaError
-from bad_robot_behavior.schema import Rejection, Role, Rollout, Rule, ScreenSettings, Video, rule
+from bad_robot_behavior.schema import Rejection, Role, Rollout, Rule, ScreenSettings, Video, reject, rule
 
 __all__ = ["DUPLICATE", "FINGERPRINT_FRAMES", "Duplicates", "Screen", "fingerprint_distance"]
 
@@ -108,12 +108,12 @@ class Screen:
             try:
                 seen.append(_look(video, self.settings))
             except _BadVideo as bad:
-                return _reject(rollout, bad.rule, f"{role}: {bad.detail}")
+                return reject(rollout, "screen", bad.rule, f"{role}: {bad.detail}")
             except MediaError as error:
                 # without the path: a folder's name can be a person's
-                return _reject(rollout, UNDECODABLE, f"{role}: broke at {error.where}: {error.reason}")
+                return reject(rollout, "screen", UNDECODABLE, f"{role}: broke at {error.where}: {error.reason}")
         if not seen:
-            return _reject(rollout, NO_VIDEO, "no camera has a video")
+            return reject(rollout, "screen", NO_VIDEO, "no camera has a video")
         provenance = msgspec.structs.replace(
             rollout.provenance,
             raw_sha256=tuple(one.raw_sha256 for one in seen),
@@ -233,16 +233,3 @@ def _areas(size: int, cells: int) -> NDArray[np.int64]:
     overlap = np.minimum(pixel + cells, cell + size) - np.maximum(pixel, cell)
     found: NDArray[np.int64] = np.maximum(overlap, 0)
     return found
-
-
-def _reject(rollout: Rollout, broken: Rule, detail: str) -> Rejection:
-    return Rejection(
-        subject="rollout",
-        subject_id=rollout.rollout_id,
-        session_id=rollout.session_id,
-        source=rollout.source,
-        source_ref=rollout.source_ref,
-        stage="screen",
-        code=broken.id,
-        detail=detail,
-    )

@@ -50,7 +50,7 @@ from bad_robot_behavior.schema.records import (
     Video,
     Videos,
 )
-from bad_robot_behavior.schema.rules import Defect, Rule, all_rules, rule, shorten
+from bad_robot_behavior.schema.rules import Defect, Rule, all_rules, reject, rule, shorten
 from bad_robot_behavior.schema.task import task_category
 
 __all__ = [
@@ -104,6 +104,7 @@ __all__ = [
     "instruction_key",
     "pair_id",
     "read_recipe",
+    "reject",
     "rollout_id",
     "rule",
     "session_id",

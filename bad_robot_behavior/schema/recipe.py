@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from bad_robot_behavior.errors import RecipeError
+from bad_robot_behavior.schema.plain_yaml import YamlError, read_yaml
 from bad_robot_behavior.schema.records import Positive, Record, Text, Unit
-from bad_robot_behavior.schema.unique_keys import UniqueKeyLoader
 
 Reason = Annotated[str, Meta(min_length=10)]
 
@@ -146,32 +145,16 @@ class Recipe(Record, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=dict)
 
 
-class _Loader(UniqueKeyLoader):
-    """The safe loader, but 2026-11-23 is the text that was written, not a date object."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file. Raises RecipeError that names the file, the field, the value and what is legal."""
     try:
-        text = path.read_text(encoding="utf-8")
+        data = read_yaml(path)
     except OSError as error:
         raise RecipeError(
             f"{path}: cannot be read: {error.strerror}. Give the path of a recipe, such as recipes/example.yaml"
         ) from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: is not valid YAML: {error}") from error
-    except RecursionError as error:
-        raise RecipeError(f"{path}: is nested too deeply for a recipe") from error
+    except YamlError as error:
+        raise RecipeError(f"{path}: is not a recipe: {error}") from error
     try:
         recipe = msgspec.convert(data, Recipe, strict=True)
     except msgspec.ValidationError as error:

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from bad_robot_behavior.schema.records import Rejection, RolloutRow, Stage
+
 _ID = re.compile(r"^[a-z_]+\.[a-z0-9_]+$")
 _REGISTRY: dict[str, Rule] = {}
 
@@ -63,6 +65,20 @@ def rule(id: str, sentence: str, *, cure: str) -> Rule:
     if _REGISTRY.setdefault(id, made) != made:
         raise ValueError(f"rule id {id!r} is declared twice")
     return made
+
+
+def reject(rollout: RolloutRow, stage: Stage, broken: Rule, detail: str) -> Rejection:
+    """The rejection of a rollout by a stage. `detail` says how the rule was broken and holds no text of the source."""
+    return Rejection(
+        subject="rollout",
+        subject_id=rollout.rollout_id,
+        session_id=rollout.session_id,
+        source=rollout.source,
+        source_ref=rollout.source_ref,
+        stage=stage,
+        code=broken.id,
+        detail=detail,
+    )
 
 
 def shorten(value: Any, limit: int = 80) -> str:

@@ -12,10 +12,9 @@ from importlib import resources
 from typing import Any
 
 import msgspec
-import yaml
 
 from bad_robot_behavior.errors import BadRobotError
-from bad_robot_behavior.schema.unique_keys import UniqueKeyLoader
+from bad_robot_behavior.schema.plain_yaml import YamlError, parse_yaml
 
 UNKNOWN = "unknown"
 
@@ -159,8 +158,8 @@ def load() -> Taxonomy:
 def parse(text: str) -> Taxonomy:
     """A taxonomy from YAML text. Raises ValueError naming the entry that is malformed, doubled or maps to nothing."""
     try:
-        data = yaml.load(text, UniqueKeyLoader)  # noqa: S506 - a subclass of the safe loader
-    except yaml.YAMLError as error:
+        data = parse_yaml(text)
+    except YamlError as error:
         raise ValueError(f"taxonomy: not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ValueError("taxonomy: must be a mapping")  # noqa: TRY004  one error type for all that is wrong with it

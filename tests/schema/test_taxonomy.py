@@ -271,8 +271,8 @@ TEXT = taxonomy.source_text()
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  no_attempt:\n    name", "  semantic:\n    name", "stands twice"),
-        ("      stall: {name: Stall", "      no_progress: {name: Stall", "stands twice"),
+        ("  no_attempt:\n    name", "  semantic:\n    name", "repeats a key"),
+        ("      stall: {name: Stall", "      no_progress: {name: Stall", "repeats a key"),
         ("slip: {category: grasp, kind: slip_or_drop}", "slip: {category: grasp, kind: slipped}", "grasp/slipped"),
         ("slip: {category: grasp, kind: slip_or_drop}", "slip: {category: grasp}", "only one of category and kind"),
         (

@@ -18,6 +18,7 @@ import msgspec
 import yaml
 
 from bad_robot_behavior.schema import Defect, Record, Rule, rule, shorten
+from bad_robot_behavior.schema.plain_yaml import TextDateLoader
 
 MAX_BYTES = 256 * 1024  # a session.yaml of 500 rollouts is about 150 kB
 MAX_DEPTH = 12  # the deepest legal place, a failure of a rollout, is at 6
@@ -120,7 +121,7 @@ def read_yaml(path: Path, findings: Findings) -> dict[Any, Any] | None:
     text = _text(path, findings)
     if text is None or not _is_plain(text, findings):
         return None
-    loader = _Loader(text)
+    loader = TextDateLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -240,15 +241,6 @@ def _record_in(annotated: Any) -> tuple[type[Record] | None, bool]:
     return None, False
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that leaves dates as text: a field never wants one, and 2024-99-99 would raise in datetime."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012  PyYAML's own name and form
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
 def _text(path: Path, findings: Findings) -> str | None:
     try:
         if not path.is_file():
@@ -275,7 +267,7 @@ def _is_plain(text: str, findings: Findings) -> bool:
     depth = documents = 0
     before = len(findings.found)
     try:
-        for event in yaml.parse(text, Loader=_Loader):
+        for event in yaml.parse(text, Loader=TextDateLoader):
             line = _line(event.start_mark)
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
                 findings.add(NOT_PLAIN, (), "has an anchor or alias", line=line)

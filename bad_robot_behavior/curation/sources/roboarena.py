@@ -17,10 +17,10 @@ from typing import Literal
 
 from bad_robot_behavior.curation.sources.roboarena_metadata import Metadata, Refusal, read_metadata
 from bad_robot_behavior.curation.sources.roboarena_session import SessionReader
-from bad_robot_behavior.curation.sources.safe_yaml import YamlError, read_yaml
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import SourceError
 from bad_robot_behavior.schema import Rejection, Rollout, Rule, SourceSettings, Synthetic, rule, session_id
+from bad_robot_behavior.schema.plain_yaml import YamlError, read_yaml
 
 LEAVES_DUMP = rule(
     "roboarena.leaves_dump",

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from bad_robot_behavior.curation.sources.safe_yaml import YamlError, read_yaml
 from bad_robot_behavior.schema import Choice, Rule, rule
+from bad_robot_behavior.schema.plain_yaml import YamlError, read_yaml
 
 METADATA_MISSING = rule(
     "roboarena.metadata_missing",

@@ -1,7 +1,8 @@
-"""Read YAML files of strangers: plain data only, with limits on size, count and nesting.
+"""YAML as plain data only, with limits on size, count and nesting: the one way in which files of others are read.
 
 `yaml.safe_load` already refuses tags that make objects. It still follows aliases, so a file of a few hundred bytes can
-stand for gigabytes, it recurses as deep as the file nests, and it takes the last of two equal keys without a word.
+stand for gigabytes, it recurses as deep as the file nests, it takes the last of two equal keys without a word, and it
+makes a date object of what was written as 2026-11-23.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ class YamlError(Exception):
     """A YAML file that is not plain data within the limits. `str(error)` names the line and quotes nothing."""
 
 
-class _Loader(yaml.SafeLoader):
+class TextDateLoader(yaml.SafeLoader):
+    """SafeLoader that leaves dates as text: no field wants one, and 2024-99-99 would raise in datetime."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  PyYAML's own name and form
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+class _Loader(TextDateLoader):
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self.depth = 0
@@ -56,9 +66,13 @@ def read_yaml(path: Path) -> Any:
     if len(data) > MAX_BYTES:
         raise YamlError(f"the file has more than {MAX_BYTES:,} bytes")
     try:
-        text = data.decode("utf-8")
+        return parse_yaml(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise YamlError(f"the file is not UTF-8 text: byte {error.start}") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """The plain data in YAML text. Raises YamlError."""
     try:
         loader = _Loader(text)
         try:
@@ -71,7 +85,7 @@ def read_yaml(path: Path) -> Any:
     except yaml.YAMLError as error:
         raise YamlError(f"line {_line(error)} is not valid YAML") from error
     except (ValueError, OverflowError) as error:
-        raise YamlError("a number or date in the file is not valid") from error
+        raise YamlError("a number in the file is not valid") from error
 
 
 def _line(error: yaml.YAMLError) -> str:
