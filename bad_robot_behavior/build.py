@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,13 +23,13 @@ import msgspec
 from tqdm import tqdm
 
 from bad_robot_behavior import __version__
-from bad_robot_behavior.builder.package import write_release
+from bad_robot_behavior.builder.package import PARTNER_REJECTED, write_release
 from bad_robot_behavior.curation import sources
 from bad_robot_behavior.curation.distill import Distill
 from bad_robot_behavior.curation.license import License, verdicts
 from bad_robot_behavior.curation.reward import Reward
 from bad_robot_behavior.curation.screen import DUPLICATE, Duplicates, Screen
-from bad_robot_behavior.curation.scrub import Scrub
+from bad_robot_behavior.curation.scrub import Scrub, scrub_text
 from bad_robot_behavior.curation.split import SplitItem, assign_splits, read_test_ids, split_item
 from bad_robot_behavior.curation.stage import Source, Stage, Store
 from bad_robot_behavior.engine import is_complete, run_local, writing
@@ -217,12 +218,16 @@ def _read(path: Path) -> Iterator[Rollout]:
 
 
 def _rejections(shards: Iterable[Shard]) -> Iterator[Rejection]:
+    """What the stages rejected, scrubbed: most of it never came as far as the scrub stage."""
     decode = msgspec.json.Decoder(Rejection).decode
     for shard in shards:
         for name in STAGES:
             with (_folder(shard, name) / "rejections.jsonl").open("rb") as file:
                 for line in file:
-                    yield decode(line)
+                    found = decode(line)
+                    yield msgspec.structs.replace(
+                        found, source_ref=scrub_text(found.source_ref), detail=scrub_text(found.detail)
+                    )
 
 
 def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozenset[str]) -> ReleaseManifest:
@@ -260,7 +265,26 @@ def _survey(recipe: Recipe, shards: list[Shard]) -> tuple[list[SplitItem], list[
         items.append(split_item(rollout))
         terms = (rollout.source, rollout.license, rollout.license_evidence, rollout.attribution)
         licensed.setdefault(terms, rollout)
+    rejections += _lost_preferences(shards, {item.session_id for item in items})
     return items, rejections, verdicts(licensed.values(), recipe.license, recipe.sources)
+
+
+def _lost_preferences(shards: list[Shard], left: set[str]) -> Iterator[Rejection]:
+    """Preferences of sessions of which no rollout is left; those of the other sessions are packaging's to see to."""
+    for shard in shards:
+        for _, session in itertools.groupby(_read(_folder(shard, "source") / "rollouts.jsonl"), lambda r: r.session_id):
+            first = next(session)
+            for preference in first.session.preferences if first.session_id not in left else ():
+                yield Rejection(
+                    subject="preference",
+                    subject_id=preference.pair_id,
+                    session_id=preference.session_id,
+                    source=first.source,
+                    source_ref=scrub_text(first.source_ref),
+                    stage="package",
+                    code=PARTNER_REJECTED.id,
+                    detail="both of its rollouts were rejected",
+                )
 
 
 def _finished(shards: list[Shard], splits: dict[str, SplitName], recipe_sha256: str) -> Iterator[Rollout]:

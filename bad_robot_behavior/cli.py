@@ -6,6 +6,7 @@ Exit codes: 0 fine, 1 found problems, 2 used wrongly, 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,10 @@ class Group(click.Group):
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
             _fail("stopped; nothing is half written. Run the same command again to go on", 130)
+        except BrokenPipeError:
+            # Whoever read our output has seen enough. Python would complain once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
         except OSError as error:
             # A full disk, a folder without write permission: the user can mend it, a traceback would not help.
             place = f"{error.filename}: " if error.filename else ""
@@ -158,6 +163,8 @@ def install(release: Path, name: str) -> None:
 @click.option("--model", help="For gvl: the model's name at the endpoint.")
 @click.option("--api-key-env", help="For gvl: environment variable that holds the key.")
 @click.option("--num-frames", type=click.IntRange(3, 64), help="For gvl.  [default: 30]")
+@click.option("--image-size", type=click.IntRange(64, 1024), help="For gvl: longer side in pixels.  [default: 320]")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="For gvl.  [default: 0]")
 @click.option("--concurrency", type=click.IntRange(1, 256), help="For gvl: requests at a time.  [default: 8]")
 @click.option("--seed", type=int, help="For random and gvl.  [default: 0]")
 @click.option("--limit", type=click.IntRange(1), help="Only the first rollouts.")
@@ -170,6 +177,8 @@ def score(
     model: str | None,
     api_key_env: str | None,
     num_frames: int | None,
+    image_size: int | None,
+    temperature: float | None,
     concurrency: int | None,
     seed: int | None,
     limit: int | None,
@@ -187,6 +196,8 @@ def score(
         "model": model,
         "api_key_env": api_key_env,
         "num_frames": num_frames,
+        "image_size": image_size,
+        "temperature": temperature,
         "concurrency": concurrency,
         "seed": seed,
     }

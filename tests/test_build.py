@@ -173,6 +173,7 @@ def test_each_bad_rollout_is_a_named_rejection_and_the_rest_goes_on(tmp_path: Pa
     found = {(r["source_ref"].split("/")[0], r["code"].split(".")[1]) for r in rejected}
     names = {name for name, _ in found}
     assert {"truncated", "nan", "range", "yaml", "absent"} <= names
+    assert any(r["subject"] == "preference" and r["source_ref"].startswith("session-0000") for r in rejected)
     # Sessions come in the order of their names, so "copy" keeps its rollouts and session-0000 is the duplicate.
     assert ("session-0000", "duplicate") in found
     counts = release.manifest.counts

@@ -1,6 +1,6 @@
 """The one place that opens a video: probe, decode, sample, encode, strip. Everything goes through PyAV."""
 
-from bad_robot_behavior.media.opening import CODECS, MAX_BYTES, MAX_FRAMES, MAX_PIXELS, MediaInput
+from bad_robot_behavior.media.opening import CODECS, MAX_BYTES, MAX_FRAMES, MAX_PIXELS, VERSION, MediaInput
 from bad_robot_behavior.media.picture import jpeg, resize
 from bad_robot_behavior.media.probing import Probe, probe, video
 from bad_robot_behavior.media.reading import decode, frames, full_range, planes
@@ -12,6 +12,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_FRAMES",
     "MAX_PIXELS",
+    "VERSION",
     "MediaInput",
     "Probe",
     "decode",

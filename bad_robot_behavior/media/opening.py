@@ -24,6 +24,7 @@ VideoPacket: TypeAlias = "av.packet.Packet[av.video.stream.VideoStream]"
 MediaInput = str | Path | bytes
 """A video: the path of a file, or the file's bytes as a release stores them."""
 
+VERSION = f"av {av.__version__}"
 MAX_PIXELS = 8192 * 4352
 """Most pixels of one frame; the largest picture of H.264 level 6.2 fits."""
 MAX_FRAMES = 300_000

@@ -31,9 +31,9 @@ def item(n: int, session: int, instruction: str, fingerprint: str | None = None)
     )
 
 
-items = st.lists(
-    st.tuples(st.integers(0, 12), st.integers(0, 9), st.integers(0, 30)), min_size=1, max_size=60
-).map(lambda rows: [item(n, s, f"task {i}", random_fingerprint(1000 + f)) for n, (s, i, f) in enumerate(rows)])
+items = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 9), st.integers(0, 30)), min_size=1, max_size=60).map(
+    lambda rows: [item(n, s, f"task {i}", random_fingerprint(1000 + f)) for n, (s, i, f) in enumerate(rows)]
+)
 
 
 @given(items, st.integers(0, 5))

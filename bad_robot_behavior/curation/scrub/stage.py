@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import av
 import msgspec
 
 from bad_robot_behavior import media
@@ -32,6 +31,7 @@ from bad_robot_behavior.schema import (
     Video,
     Videos,
     instruction_key,
+    reject,
     rule,
 )
 
@@ -146,7 +146,8 @@ class Scrub:
             try:
                 cleaned[role] = self._clean(video, store)
             except MediaError as error:
-                return _rejection(rollout, source_ref, f"{role}: broke at {error.where}: {error.reason}")
+                named = msgspec.structs.replace(rollout, source_ref=source_ref)
+                return reject(named, "scrub", UNREADABLE, f"{role}: broke at {error.where}: {error.reason}")
         made = walk(msgspec.structs.replace(rollout, session=session), redact)
         site, failures = self._site(rollout, redact), tuple(self._failure(f, rollout, redact) for f in made.failures)
         videos = {
@@ -217,7 +218,7 @@ class Scrub:
             centerface = Detector(name="faces_centerface", version=self._faces.version, ran=True)
         return (
             Detector(name="text_patterns", version=str(text_module.VERSION), ran=True),
-            Detector(name="container", version=f"av {av.__version__}", ran=True),
+            Detector(name="container", version=media.VERSION, ran=True),
             centerface,
             *_NOT_IN_THIS_VERSION,
         )
@@ -249,16 +250,3 @@ def _told_something(found: media.Probe) -> bool:
     """Did the container hold more than the pictures, the sound and what a writing program puts into every file?"""
     tags = {key.split(".", 1)[-1].casefold() for key in found.tags}
     return bool(tags - _PROGRAM_TAGS) or any(kind not in ("video", "audio") for kind in found.streams)
-
-
-def _rejection(rollout: Rollout, source_ref: str, detail: str) -> Rejection:
-    return Rejection(
-        subject="rollout",
-        subject_id=rollout.rollout_id,
-        session_id=rollout.session_id,
-        source=rollout.source,
-        source_ref=source_ref,
-        stage="scrub",
-        code=UNREADABLE.id,
-        detail=detail,
-    )
