@@ -6,8 +6,8 @@ packages that. Both end in a release of the same rollouts; the ways take turns, 
 
     python benchmarks/packaging.py --videos FOLDER_OF_MP4_FILES
 
-Without --videos, clips are drawn: 100 frames of 320x240 each. Wall and CPU time are given: on a busy machine CPU time
-is the one to trust.
+Without --videos, clips are drawn in the shape of RoboArena's: 200 frames of 512x288 each. Wall and CPU time are given:
+on a busy machine CPU time is the one to trust.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bad_robot_behavior import media  # noqa: E402
-from bad_robot_behavior.schema import Videos  # noqa: E402
+from bad_robot_behavior.schema import Video, Videos  # noqa: E402
 from tests.builder.releases import make_release  # noqa: E402
 from tests.factories import make_rollout, make_video  # noqa: E402
 
 
-def copy_packets(source: Path, target: Path) -> None:
-    media.remux(source, target)
+def copy_packets(raw: Video, target: Path) -> Video:
+    media.remux(str(raw.path), target)
+    return media.remuxed(raw, target)
 
 
-def encode_again(source: Path, target: Path) -> None:
-    with av.open(str(source)) as given, av.open(str(target), "w") as written:
+def encode_again(raw: Video, target: Path) -> Video:
+    with av.open(str(raw.path)) as given, av.open(str(target), "w") as written:
         video = given.streams.video[0]
         video.thread_type = "AUTO"
         rate = video.average_rate or Fraction(30)
@@ -46,18 +47,19 @@ def encode_again(source: Path, target: Path) -> None:
         for frame in given.decode(video):
             written.mux(stream.encode(frame.reformat(format="yuv420p")))
         written.mux(stream.encode(None))
+    return media.video(target, raw.camera)
 
 
-def build(clips: list[Path], clean: Callable[[Path, Path], None], folder: Path, layout: str) -> tuple[float, float]:
-    """Wall and CPU seconds from raw clips to a release."""
+def build(clips: list[Video], clean: Callable[[Video, Path], Video], folder: Path, layout: str) -> tuple[float, float]:
+    """Wall and CPU seconds from raw clips, as their source has recorded them, to a release."""
     folder.mkdir()
     wall, cpu = time.perf_counter(), time.process_time()
     rollouts = []
     for number, clip in enumerate(clips):
         target = folder / f"{number}.mp4"
-        clean(clip, target)
+        cleaned = clean(clip, target)
         rollout = make_rollout(target, session=f"s{number}", split="train")
-        rollouts.append(msgspec.structs.replace(rollout, videos=Videos(exterior_1=media.video(target, "left"))))
+        rollouts.append(msgspec.structs.replace(rollout, videos=Videos(exterior_1=cleaned)))
     make_release(folder / "release", rollouts, layout)
     return time.perf_counter() - wall, time.process_time() - cpu
 
@@ -65,23 +67,24 @@ def build(clips: list[Path], clean: Callable[[Path, Path], None], folder: Path, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=Path, help="folder with mp4 files, searched to its depth")
-    parser.add_argument("--clips", type=int, default=40, help="how many clips at most")
+    parser.add_argument("--clips", type=int, default=20, help="how many clips at most")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--layout", choices=["files", "shards"], default="files")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         if args.videos is None:
-            clips = [make_video(scratch / f"raw-{i}.mp4", 100, (320, 240), seed=i) for i in range(args.clips)]
+            clips = [make_video(scratch / f"raw-{i}.mp4", 200, (512, 288), seed=i) for i in range(args.clips)]
         else:
             clips = sorted(args.videos.rglob("*.mp4"))[: args.clips]
         if not clips:
             parser.error(f"there is no mp4 file in {args.videos}")
+        raw = [media.video(clip, "left") for clip in clips]
         best: dict[str, tuple[float, float]] = {}
         ways = {"packets copied": copy_packets, "decoded and encoded": encode_again}
         for turn in range(args.rounds):
             for way, clean in ways.items():
-                took = build(clips, clean, scratch / f"{turn}-{clean.__name__}", args.layout)
+                took = build(raw, clean, scratch / f"{turn}-{clean.__name__}", args.layout)
                 best[way] = min(best.get(way, took), took, key=lambda pair: pair[1])
     size = sum(clip.stat().st_size for clip in clips) / 1e6 if args.videos else None
     print(f"{len(clips)} clips" + (f", {size:.1f} MB" if size is not None else "") + f", layout {args.layout}")

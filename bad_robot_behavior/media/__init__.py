@@ -2,7 +2,7 @@
 
 from bad_robot_behavior.media.opening import CODECS, MAX_BYTES, MAX_FRAMES, MAX_PIXELS, VERSION, MediaInput
 from bad_robot_behavior.media.picture import jpeg, resize
-from bad_robot_behavior.media.probing import Probe, probe, video
+from bad_robot_behavior.media.probing import Probe, probe, remuxed, video
 from bad_robot_behavior.media.reading import decode, frames, full_range, planes
 from bad_robot_behavior.media.sampling import sample, sample_index
 from bad_robot_behavior.media.writing import encode, remux
@@ -23,6 +23,7 @@ __all__ = [
     "planes",
     "probe",
     "remux",
+    "remuxed",
     "resize",
     "sample",
     "sample_index",

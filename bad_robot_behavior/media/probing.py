@@ -87,8 +87,6 @@ def video(path: str | Path, camera: str, capture_hz: float | None = None) -> Vid
     Raises MediaError as `probe` does.
     """
     found = probe(path)
-    with Path(path).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Video(
         camera=camera,
         path=str(path),
@@ -99,8 +97,18 @@ def video(path: str | Path, camera: str, capture_hz: float | None = None) -> Vid
         num_frames=found.num_frames,
         codec=found.codec,
         size_bytes=found.size_bytes,
-        sha256=digest,
+        sha256=_sha256(path),
     )
+
+
+def remuxed(video: Video, path: str | Path) -> Video:
+    """The record of a file that `remux` made of `video`: the same pictures in other bytes, so it need not be opened."""
+    return msgspec.structs.replace(video, path=str(path), size_bytes=Path(path).stat().st_size, sha256=_sha256(path))
+
+
+def _sha256(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _tags(container: av.container.InputContainer) -> dict[str, str]:

@@ -258,3 +258,10 @@ def copy(path: Path, place: Path) -> Path:
                 packet.stream = stream
                 out.mux(packet)
     return place
+
+
+def test_the_record_of_a_remuxed_file_is_that_of_the_file(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "raw.mp4", audio=True, tags={"comment": "someone"})
+    media.remux(source, tmp_path / "clean.mp4")
+    record = media.remuxed(media.video(source, "left", 15.0), tmp_path / "clean.mp4")
+    assert record == media.video(tmp_path / "clean.mp4", "left", 15.0)

@@ -35,7 +35,7 @@ def test_all_rules_needs_no_optional_package() -> None:
 
 
 def test_a_rule_is_declared_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))  # what this test declares is no rule of the package
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))  # it goes when the test ends
     made = rule("made_up.once", "Holds.", cure="Mend.")
     assert rule("made_up.once", "Holds.", cure="Mend.") == made
     with pytest.raises(ValueError, match="declared twice"):

@@ -200,10 +200,11 @@ class Scrub:
         faces, masks = self._faces.masks(source, found.fps) if self._faces else (None, None)
         if masks:
             place = store.add(lambda p: media.encode(p, draw(media.frames(source), masks), found.fps), ".mp4")
+            made = media.video(place, video.camera, video.capture_hz)
         else:
-            place = store.add(lambda p: media.remux(source, p), ".mp4")
+            made = media.remuxed(video, store.add(lambda p: media.remux(source, p), ".mp4"))
         return _Cleaned(
-            media.video(place, video.camera, video.capture_hz),
+            made,
             faces,
             None if masks is None else len(masks),
             audio_removed=found.has_audio,
