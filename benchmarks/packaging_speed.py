@@ -4,7 +4,7 @@ Every clip is one rollout. The first way strips each file by copying its packets
 decodes every frame and encodes it with libx264 at its default settings, as converters to training formats do, and
 packages that. Both end in a release of the same rollouts; the ways take turns, and the best of `--rounds` counts.
 
-    python benchmarks/packaging.py --videos FOLDER_OF_MP4_FILES
+    python benchmarks/packaging_speed.py --videos FOLDER_OF_MP4_FILES
 
 Without --videos, clips are drawn in the shape of RoboArena's: 200 frames of 512x288 each. Wall and CPU time are given:
 on a busy machine CPU time is the one to trust.
