@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bad_robot_behavior.errors import RecipeError
 from bad_robot_behavior.schema import Rollout, SplitName, SplitSettings
 
-_BLOCK = 512  # rows compared at once: 512 x 10,000 fingerprints of 8 words are 330 MB of intermediate results at most
+_CELLS = 1 << 19  # pairs compared at once: 4 MB of intermediate results, whatever the number of videos
 
 
 class SplitItem(msgspec.Struct, frozen=True):
@@ -151,8 +151,9 @@ def _near_duplicates(fingerprints: list[tuple[str, ...]], bits: int) -> Iterable
         table: NDArray[np.uint64] = np.array(
             [[int(h[16 * w : 16 * w + 16], 16) for w in range(words)] for h in hashes], dtype=np.uint64
         )
-        for start in range(0, len(table), _BLOCK):
-            block = table[start : start + _BLOCK]
+        rows = max(1, _CELLS // len(table))
+        for start in range(0, len(table), rows):
+            block = table[start : start + rows]
             distance = np.zeros((len(block), len(table) - start), dtype=np.uint16)
             for w in range(words):
                 distance += np.bitwise_count(block[:, w, None] ^ table[None, start:, w])
