@@ -130,7 +130,10 @@ def build(
 
 
 def _curate(shards: list[Shard], workers: int) -> int:
-    """Run the shards; how many of them had been done before. Raises EndpointError after all others are done."""
+    """Run the shards; how many of them had been done before.
+
+    Raises EndpointError where an endpoint failed: after all other shards, or at once after MAX_FAILED_SHARDS.
+    """
     reused = 0
     failed: list[str] = []
     with tqdm(total=len(shards), unit="shard", desc="curate", disable=None) as progress:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 __all__ = [
     "BadRobotError",
@@ -38,6 +39,11 @@ class BadRobotError(Exception):
 
     exit_code = 2
     """What the command line exits with: 2 where the caller can mend it at once, 1 where something broke on the way."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross from workers to the build. By default a subclass would be made anew from `args`, which hold the
+        # sentence and not what its constructor takes, and the worker would seem to have died.
+        return _restore, (type(self), self.args, self.__dict__)
 
 
 class MediaError(BadRobotError):
@@ -88,6 +94,13 @@ class MissingExtraError(BadRobotError):
         self.module = module
         self.extra = extra
         super().__init__(f"{module} is not installed; it comes with: pip install 'bad-robot-behavior[{extra}]'")
+
+
+def _restore(kind: type[BadRobotError], args: tuple[Any, ...], state: dict[str, Any]) -> BadRobotError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 def require(module: str, extra: str) -> ModuleType:

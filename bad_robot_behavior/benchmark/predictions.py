@@ -131,26 +131,6 @@ def check(path: Path, release: Release | None = None) -> list[Defect]:
     return examine(Path(path), release)[1]
 
 
-def collect(predictions: Iterable[Prediction]) -> Predictions:
-    """The same as writing and reading a file, in memory and unchecked: for the floors, which we make ourselves."""
-    rows = list(predictions)
-    if not rows:
-        raise ValueError("no predictions to collect")
-    lengths = [len(row.value) for row in rows]
-    return Predictions(
-        path=None,
-        model=rows[0].model,
-        parameters=json.loads(rows[0].parameters),
-        release=None,
-        rollout_id=[row.rollout_id for row in rows],
-        role=[row.role for row in rows],
-        offset=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        frame_index=np.array([i for row in rows for i in row.frame_index], np.int64),
-        value=np.array([v for row in rows for v in row.value], np.float64),
-        error=[row.error for row in rows],
-    )
-
-
 def _raise_for(path: Path, defects: list[Defect]) -> None:
     if not defects:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ from bad_robot_behavior.builder.folder import MANIFEST
 from bad_robot_behavior.builder.loader import Release
 from bad_robot_behavior.builder.reading import inside, parquet_files, read_manifest
 from bad_robot_behavior.errors import MediaError, ReleaseError
-from bad_robot_behavior.schema import Defect, ReleaseManifest, rule, shorten
+from bad_robot_behavior.media.fingerprint import near_duplicates
+from bad_robot_behavior.schema import Defect, ReleaseManifest, SplitSettings, rule, shorten
 from bad_robot_behavior.schema.validate import validate_table
 
 AGAIN = "Download or build the release again."
@@ -56,6 +58,11 @@ SESSION_LEAK = rule(
 INSTRUCTION_LEAK = rule(
     "release.instruction_leak",
     "An instruction is in one split.",
+    cure="Build the release again; scores on a split that leaks are worth nothing.",
+)
+VIDEO_LEAK = rule(
+    "release.video_leak",
+    "Videos that are nearly the same are in one split.",
     cure="Build the release again; scores on a split that leaks are worth nothing.",
 )
 
@@ -108,6 +115,11 @@ def _files(root: Path, manifest: ReleaseManifest) -> Iterator[Defect]:
             yield Defect(rule=FILE_UNLISTED.id, file=relative.as_posix(), message="is not in the manifest")
 
 
+def _readable(fingerprints: list[str]) -> list[str]:
+    """Those that are hashes: what is not has been told as a broken row, and is compared with nothing."""
+    return [text for text in fingerprints if len(text) % 16 == 0 and re.fullmatch("[0-9a-f]+", text)]
+
+
 class _Check:
     """One pass over each table, keeping ids and counts only."""
 
@@ -121,6 +133,7 @@ class _Check:
         self.by_split: Counter[str] = Counter()
         self.sessions: defaultdict[str, set[str]] = defaultdict(set)
         self.instructions: defaultdict[str, set[str]] = defaultdict(set)
+        self.fingerprints: list[tuple[str, list[str]]] = []  # id, one fingerprint a video
         self.rejected = 0
 
     def run(self) -> Iterator[Defect]:
@@ -177,6 +190,8 @@ class _Check:
                 self.by_split[split] += 1
                 self.sessions[session].add(split)
                 self.instructions[instruction].add(split)
+            made = batch["provenance"].field("fingerprint").to_pylist()
+            self.fingerprints += zip(batch["rollout_id"].to_pylist(), (known or [] for known in made), strict=True)
             return
         for field in ("rollout_a", "rollout_b") if config == "preferences" else ("rollout_id",):
             for i, identity in enumerate(batch[field].to_pylist(), offset):
@@ -201,6 +216,18 @@ class _Check:
                     yield Defect(
                         rule=leak.id, file="rollouts", field=field, value=shorten(key), message=f"is in {where}"
                     )
+
+        bits = self.manifest.recipe.get("split", {}).get("near_duplicate_bits", SplitSettings().near_duplicate_bits)
+        for a, b in near_duplicates([_readable(videos) for _, videos in self.fingerprints], int(bits)):
+            first, second = self.fingerprints[a][0], self.fingerprints[b][0]
+            if self.rollouts[first] != self.rollouts[second]:
+                yield Defect(
+                    rule=VIDEO_LEAK.id,
+                    file="rollouts",
+                    field="provenance.fingerprint",
+                    value=f"{first}, {second}",
+                    message=f"two videos in {self.rollouts[first]} and {self.rollouts[second]} are nearly the same",
+                )
 
     def _counts(self) -> Iterator[Defect]:
         told = self.manifest.counts

@@ -71,9 +71,8 @@ def croissant(recipe: Recipe, manifest: ReleaseManifest) -> str:
         "description": recipe.description,
         "version": manifest.version,
         "license": [f"https://spdx.org/licenses/{spdx}.html" for spdx in licenses],
-        "citeAs": "Tian, Wu, Bajcsy. ICML 2026. arXiv:2606.01036",
+        "citeAs": _citation(recipe, manifest),
         "keywords": ["robotics", "reward model", "failure", "preferences"],
-        "url": "https://arxiv.org/abs/2606.01036",
         "distribution": [
             {
                 "@type": "cr:FileObject",
@@ -89,6 +88,12 @@ def croissant(recipe: Recipe, manifest: ReleaseManifest) -> str:
         "recordSet": [_record_set(file.path) for file in tables],
     }
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def _citation(recipe: Recipe, manifest: ReleaseManifest) -> str:
+    """How to name this release: itself and those whose rollouts it holds."""
+    owners = sorted({verdict.attribution for verdict in manifest.licenses if verdict.allowed and verdict.attribution})
+    return f"{recipe.title}, version {manifest.version}." + (f" Rollouts: {'; '.join(owners)}." if owners else "")
 
 
 def _is_table(path: str) -> bool:

@@ -39,7 +39,8 @@ def release_folder(out: Path) -> Iterator[Path]:
             finally:
                 shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        raise ReleaseError(f"{out}: cannot be written: {error.strerror or error}") from error
+        place = f" ({error.filename})" if error.filename else ""
+        raise ReleaseError(f"{out}: cannot be written: {error.strerror or error}{place}") from error
 
 
 def _check_target(out: Path) -> None:

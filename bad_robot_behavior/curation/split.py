@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pyarrow.dataset
-from numpy.typing import NDArray
 
 from bad_robot_behavior.errors import RecipeError
+from bad_robot_behavior.media.fingerprint import near_duplicates
 from bad_robot_behavior.schema import Rollout, SplitName, SplitSettings
-
-_CELLS = 1 << 19  # pairs compared at once: 4 MB of intermediate results, whatever the number of videos
 
 
 class SplitItem(msgspec.Struct, frozen=True):
@@ -87,22 +84,6 @@ def read_test_ids(release: Path) -> frozenset[str]:
     return frozenset(table.column("rollout_id").to_pylist())
 
 
-def leaks(items: Iterable[SplitItem], splits: Mapping[str, SplitName], near_duplicate_bits: int) -> list[str]:
-    """What two different splits share, in words; empty where nothing leaks."""
-    rows = list(items)
-    found: list[str] = []
-    for what in ("session_id", "instruction_key"):
-        seen: dict[str, set[SplitName]] = defaultdict(set)
-        for row in rows:
-            seen[getattr(row, what)].add(splits[row.rollout_id])
-        found += [f"{what} {key!r} is in {', '.join(sorted(names))}" for key, names in seen.items() if len(names) > 1]
-    for first, second in _near_duplicates([row.fingerprint for row in rows], near_duplicate_bits):
-        a, b = rows[first].rollout_id, rows[second].rollout_id
-        if splits[a] != splits[b]:
-            found.append(f"near-duplicate videos: {a} is in {splits[a]}, {b} in {splits[b]}")
-    return found
-
-
 def _groups(rows: list[SplitItem], bits: int) -> list[int]:
     parent = list(range(len(rows)))
 
@@ -120,44 +101,6 @@ def _groups(rows: list[SplitItem], bits: int) -> list[int]:
         first: dict[str, int] = {}
         for i, row in enumerate(rows):
             join(i, first.setdefault(getattr(row, what), i))
-    for i, j in _near_duplicates([row.fingerprint for row in rows], bits):
+    for i, j in near_duplicates([row.fingerprint for row in rows], bits):
         join(i, j)
     return [find(i) for i in range(len(rows))]
-
-
-def _near_duplicates(fingerprints: list[tuple[str, ...]], bits: int) -> Iterable[tuple[int, int]]:
-    """Pairs (i, j) with a video each that differ by at most `bits` of 64, on average over their sampled frames.
-
-    Every video is compared with every other one whatever its role, since a copy can hide under another camera's name.
-    Quadratic, at about 25 ns a pair.
-    """
-    by_length: dict[int, tuple[list[int], list[str]]] = defaultdict(lambda: ([], []))
-    owner_of: dict[str, int] = {}
-    for i, videos in enumerate(fingerprints):
-        for video in videos:
-            # Equal hashes are paired with the first of them only: a thousand copies are not half a million pairs.
-            first = owner_of.setdefault(video, i)
-            if first != i:
-                yield first, i
-                continue
-            owners, hashes = by_length[len(video)]
-            owners.append(i)
-            hashes.append(video)
-    for length, (owners, hashes) in sorted(by_length.items()):
-        words = length // 16
-        if words == 0:
-            continue
-        owner = np.asarray(owners)
-        table: NDArray[np.uint64] = np.array(
-            [[int(h[16 * w : 16 * w + 16], 16) for w in range(words)] for h in hashes], dtype=np.uint64
-        )
-        rows = max(1, _CELLS // len(table))
-        for start in range(0, len(table), rows):
-            block = table[start : start + rows]
-            distance = np.zeros((len(block), len(table) - start), dtype=np.uint16)
-            for w in range(words):
-                distance += np.bitwise_count(block[:, w, None] ^ table[None, start:, w])
-            for i, j in zip(*np.nonzero(distance <= bits * words), strict=True):
-                a, b = int(owner[start + i]), int(owner[start + j])
-                if a < b:
-                    yield a, b
