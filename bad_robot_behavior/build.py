@@ -17,19 +17,21 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from tqdm import tqdm
 
 from bad_robot_behavior import __version__
 from bad_robot_behavior.builder.package import PARTNER_REJECTED, write_release
+from bad_robot_behavior.builder.paperwork import public_recipe
 from bad_robot_behavior.curation import sources
 from bad_robot_behavior.curation.distill import Distill
 from bad_robot_behavior.curation.license import License, verdicts
 from bad_robot_behavior.curation.reward import Reward
 from bad_robot_behavior.curation.screen import DUPLICATE, Duplicates, Screen
 from bad_robot_behavior.curation.scrub import Scrub, scrub_text
+from bad_robot_behavior.curation.scrub.walk import walk
 from bad_robot_behavior.curation.split import SplitItem, assign_splits, read_test_ids, split_item
 from bad_robot_behavior.curation.stage import Source, Stage, Store
 from bad_robot_behavior.engine import is_complete, run_local, writing
@@ -38,6 +40,7 @@ from bad_robot_behavior.schema import (
     EndpointSettings,
     LicenseVerdict,
     ModelUse,
+    Preference,
     Recipe,
     Rejection,
     ReleaseManifest,
@@ -108,13 +111,16 @@ def build(
     earlier_test = _earlier_test(recipe, recipe_path)
     _stages(recipe, recipe_path, work)  # a missing key, extra or endpoint is said before any work is done
     shards = _shards(recipe, recipe_path, work, limit)
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)  # raw text and raw names: for nobody else on this machine
     mine = [shard for shard in shards if part is None or shard.number % part[1] == part[0]]
     reused = _curate(mine, workers)
     manifest = None
     if part is None:
         manifest = _join(recipe, shards, out, earlier_test)
     rejections = (
-        Counter(r.code for r in _rejections(mine)) if manifest is None else Counter(manifest.counts.rejections_by_code)
+        Counter(r.code for r in _raw_rejections(mine))
+        if manifest is None
+        else Counter(manifest.counts.rejections_by_code)
     )
     expected = Counter(recipe.expected_rejections)
     return Report(
@@ -169,6 +175,12 @@ def summary(report: Report) -> str:
         f"+ {counts.rollouts_rejected} rejected"
     )
     lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in counts.rollouts_by_split.items()))
+    wanted = report.manifest.recipe["split"]
+    lines += [
+        f"split {name} is empty: the rollouts fall into too few groups that may be torn apart"
+        for name in get_args(SplitName)
+        if wanted[name] > 0 and name not in counts.rollouts_by_split
+    ]
     lines.append(f"work: {report.work} (raw text and model answers; do not publish)")
     lines.append(f"release: {report.release}")
     return "\n".join(lines)
@@ -188,14 +200,14 @@ def _run_shard(shard: Shard) -> bool:
     source = _source(recipe, shard.recipe_path, shard.source)
     key = _hash("source", msgspec.to_builtins(recipe.sources[shard.source]), _listing(source, shard), _code())
     folder = _folder(shard, "source")
-    reused = is_complete(folder, key)
+    reused = is_complete(folder, key) and _files_are_there(folder)
     if not reused:
         _write(folder, key, (item for session in shard.sessions for item in source.read(session, store)))
     for stage in _stages(recipe, shard.recipe_path, shard.work):
         before, folder = folder, _folder(shard, stage.name)
         # The files' hashes are in the records, so the records' hash covers the videos too.
         key = _hash(stage.name, dict(stage.parameters()), _digest(before / "rollouts.jsonl"), _code())
-        if is_complete(folder, key):
+        if is_complete(folder, key) and _files_are_there(folder):
             continue
         reused = False
         _write(folder, key, stage.run(_read(before / "rollouts.jsonl"), store), stage)
@@ -213,6 +225,19 @@ def _write(folder: Path, key: str, items: Iterable[Rollout | Rejection], stage: 
             (part / "report.json").write_text(json.dumps(report(), sort_keys=True), encoding="utf-8")
 
 
+def _files_are_there(folder: Path) -> bool:
+    """Someone may have tidied up the work folder: a stage whose files are gone has to run again."""
+    return all(Path(path).is_file() for rollout in _read(folder / "rollouts.jsonl") for path in _files_of(rollout))
+
+
+def _files_of(rollout: Rollout) -> Iterator[str]:
+    for video in msgspec.structs.astuple(rollout.videos):
+        if video is not None and video.path is not None:
+            yield video.path
+    if rollout.trajectory is not None:
+        yield rollout.trajectory
+
+
 def _read(path: Path) -> Iterator[Rollout]:
     decode = msgspec.json.Decoder(Rollout).decode
     with path.open("rb") as file:
@@ -220,38 +245,90 @@ def _read(path: Path) -> Iterator[Rollout]:
             yield decode(line)
 
 
-def _rejections(shards: Iterable[Shard]) -> Iterator[Rejection]:
-    """What the stages rejected, scrubbed: most of it never came as far as the scrub stage."""
+def _raw_rejections(shards: Iterable[Shard]) -> Iterator[Rejection]:
     decode = msgspec.json.Decoder(Rejection).decode
     for shard in shards:
         for name in STAGES:
             with (_folder(shard, name) / "rejections.jsonl").open("rb") as file:
                 for line in file:
-                    found = decode(line)
-                    yield msgspec.structs.replace(
-                        found, source_ref=scrub_text(found.source_ref), detail=scrub_text(found.detail)
-                    )
+                    yield decode(line)
+
+
+class _Raw(msgspec.Struct, frozen=True):
+    """What only the raw records tell of a source: who must not be named, which sessions were read, what is lost."""
+
+    people: frozenset[str]
+    sessions: frozenset[str]
+    lost_preferences: tuple[Rejection, ...]
+
+
+def _survey_raw(shards: list[Shard], left: set[str]) -> _Raw:
+    """One pass over the records as the sources gave them. `left`: sessions of which a rollout is left; the preferences
+    of the others would otherwise vanish with their rollouts, those of these are packaging's to see to."""
+    people: set[str | None] = set()
+    sessions: set[str] = set()
+    lost: list[Rejection] = []
+    for shard in shards:
+        raw = _read(_folder(shard, "source") / "rollouts.jsonl")
+        for _, members in itertools.groupby(raw, key=lambda rollout: rollout.session_id):
+            rollouts = list(members)
+            first = rollouts[0]
+            sessions.add(first.session_id)
+            people |= {rollout.evaluator for rollout in rollouts} | {p.evaluator for p in first.session.preferences}
+            if first.session_id not in left:
+                lost += [_lost(preference, first) for preference in first.session.preferences]
+    return _Raw(frozenset(name for name in people if name), frozenset(sessions), tuple(lost))
+
+
+def _lost(preference: Preference, first: Rollout) -> Rejection:
+    return Rejection(
+        subject="preference",
+        subject_id=preference.pair_id,
+        session_id=preference.session_id,
+        source=first.source,
+        source_ref=first.source_ref,
+        stage="package",
+        code=PARTNER_REJECTED.id,
+        detail="both of its rollouts were rejected",
+    )
+
+
+def _publishable(rejections: Iterable[Rejection], recipe: Recipe, raw: _Raw) -> Iterator[Rejection]:
+    """Rejections without personal data: most of what is rejected never came as far as the scrub stage.
+
+    A lab names its folders as it likes. Where the session could not be read, nobody knows whose names to look for, and
+    its id stands for its folder; the work folder's rejections.jsonl has both.
+    """
+    labs = {source.name for source in recipe.sources if source.kind == "folder"}
+    for rejection in rejections:
+        unread = rejection.source in labs and rejection.session_id not in raw.sessions
+        ref = f"session {rejection.session_id}" if unread else scrub_text(rejection.source_ref, raw.people)
+        yield msgspec.structs.replace(rejection, source_ref=ref, detail=scrub_text(rejection.detail, raw.people))
 
 
 def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozenset[str]) -> ReleaseManifest:
     """What needs all rollouts at once: duplicates, splits, packaging. Reads the records twice, holds none."""
     items, duplicates, licenses = _survey(recipe, shards)
     splits = assign_splits(items, recipe.split, earlier_test)
-    recipe_sha256 = _hash("recipe", msgspec.to_builtins(recipe))
+    raw = _survey_raw(shards, {item.session_id for item in items})
+    public = walk(recipe, lambda text, _: scrub_text(text, raw.people))
+    recipe_sha256 = _hash("recipe", public_recipe(public))
     read = sum(_count(_folder(shard, "source") / "rollouts.jsonl") for shard in shards) + sum(
-        r.subject == "rollout" and r.stage == "source" for r in _rejections(shards)
+        r.subject == "rollout" and r.stage == "source" for r in _raw_rejections(shards)
     )
+    rejections = itertools.chain(_raw_rejections(shards), duplicates, raw.lost_preferences)
     return write_release(
         out,
-        recipe=recipe,
+        recipe=public,
         recipe_sha256=recipe_sha256,
         rollouts=tqdm(
             _finished(shards, splits, recipe_sha256), total=len(splits), unit="rollout", desc="package", disable=None
         ),
-        rejections=[*_rejections(shards), *duplicates],
+        rejections=_publishable(rejections, recipe, raw),
         rollouts_read=read,
         licenses=licenses,
         models=_models(recipe, shards),
+        earlier_test=earlier_test,
     )
 
 
@@ -268,26 +345,7 @@ def _survey(recipe: Recipe, shards: list[Shard]) -> tuple[list[SplitItem], list[
         items.append(split_item(rollout))
         terms = (rollout.source, rollout.license, rollout.license_evidence, rollout.attribution)
         licensed.setdefault(terms, rollout)
-    rejections += _lost_preferences(shards, {item.session_id for item in items})
     return items, rejections, verdicts(licensed.values(), recipe.license, recipe.sources)
-
-
-def _lost_preferences(shards: list[Shard], left: set[str]) -> Iterator[Rejection]:
-    """Preferences of sessions of which no rollout is left; those of the other sessions are packaging's to see to."""
-    for shard in shards:
-        for _, session in itertools.groupby(_read(_folder(shard, "source") / "rollouts.jsonl"), lambda r: r.session_id):
-            first = next(session)
-            for preference in first.session.preferences if first.session_id not in left else ():
-                yield Rejection(
-                    subject="preference",
-                    subject_id=preference.pair_id,
-                    session_id=preference.session_id,
-                    source=first.source,
-                    source_ref=scrub_text(first.source_ref),
-                    stage="package",
-                    code=PARTNER_REJECTED.id,
-                    detail="both of its rollouts were rejected",
-                )
 
 
 def _finished(shards: list[Shard], splits: dict[str, SplitName], recipe_sha256: str) -> Iterator[Rollout]:

@@ -51,7 +51,7 @@ def card(recipe: Recipe, manifest: ReleaseManifest, unscrubbed: int = 0) -> str:
             f"videos and {counts.preferences:,} human preferences between them."
         ),
         "config_rows": _config_rows(manifest),
-        "split_rows": "\n".join(f"| {split} | {count:,} |" for split, count in counts.rollouts_by_split.items()),
+        "split_rows": _split_rows(recipe, manifest),
         "source_rows": _source_rows(manifest),
         "rejected_sentence": _rejected(manifest),
         "privacy_sentence": _privacy(manifest, unscrubbed),
@@ -120,6 +120,16 @@ def _config_rows(manifest: ReleaseManifest) -> str:
         "videos": manifest.counts.videos,
     }
     return "\n".join(f"| {name} | {counts[name]:,} | {_PURPOSE[name]} |" for name in manifest.configs)
+
+
+def _split_rows(recipe: Recipe, manifest: ReleaseManifest) -> str:
+    """What each split got beside what the recipe asked for: groups that may not be torn apart can be large."""
+    lines = []
+    for split in SPLITS:
+        count, wanted = manifest.counts.rollouts_by_split.get(split, 0), getattr(recipe.split, split)
+        if count or wanted:
+            lines.append(f"| {split} | {count:,} | {count / manifest.counts.rollouts_packaged:.0%} | {wanted:.0%} |")
+    return "\n".join(lines)
 
 
 def _source_rows(manifest: ReleaseManifest) -> str:

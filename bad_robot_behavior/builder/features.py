@@ -91,3 +91,11 @@ def _arrow_type(kind: inspect.Type, *, in_list: bool) -> pa.DataType:
 
 
 REJECTION_SCHEMA = arrow_schema(Rejection)
+# Who is in which split, and who was ever in test though not in this release.
+SPLITS_SCHEMA = pa.schema(
+    [
+        pa.field("rollout_id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("in_release", pa.bool_(), nullable=False),
+    ]
+)

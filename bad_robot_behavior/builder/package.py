@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from bad_robot_behavior.builder.features import (
     CONFIGS,
     REJECTION_SCHEMA,
     SPLITS,
+    SPLITS_SCHEMA,
     TABLES,
     VIDEO_CONFIG,
     arrow_schema,
@@ -68,11 +69,13 @@ def write_release(
     licenses: Sequence[LicenseVerdict],
     models: Sequence[ModelUse] = (),
     changelog: str | None = None,
+    earlier_test: Collection[str] = (),
 ) -> ReleaseManifest:
     """Write the release folder `out` and return its manifest.
 
     rollouts: scrubbed, each with its `split`, those of a session next to each other, their videos' `path` pointing at
     clean mp4 files; read once, and to its end before `rejections` is touched. rollouts_read: how many the sources gave.
+    earlier_test: ids that earlier releases had in test; splits.parquet carries on those that are not in this one.
     The folder is made beside `out` and renamed into place; an earlier release at `out` is replaced. Same input, same
     bytes. Raises ReleaseError where `out` holds something else, where nothing is left to package, or where rollouts
     were lost on the way (count identity).
@@ -80,7 +83,7 @@ def write_release(
     with release_folder(out) as root:
         packager = _Packager(root, recipe, choose_layout(recipe.package.videos, rollouts_read))
         packager.add_all(rollouts)
-        packager.close(rejections)
+        packager.close(rejections, earlier_test)
         packager.check_counts(rollouts_read)
         draft = ReleaseManifest(
             name=recipe.name,
@@ -113,7 +116,7 @@ class _Packager:
         self._rejected_pairs: list[Rejection] = []
         self._writers: dict[tuple[str, str], SplitWriter] = {}
         self._sessions: set[str] = set()
-        self._rollouts: set[str] = set()
+        self._rollouts: dict[str, str] = {}  # id -> split
         self._rows: Counter[str] = Counter()
         self._by_split: Counter[str] = Counter()
         self._by_code: Counter[str] = Counter()
@@ -140,7 +143,7 @@ class _Packager:
                 )
             if rollout.rollout_id in self._rollouts:
                 raise ReleaseError(f"rollout {rollout.rollout_id} came twice; ids must be unique")
-            self._rollouts.add(rollout.rollout_id)
+            self._rollouts[rollout.rollout_id] = rollout.split
             ids.add(rollout.rollout_id)
             self._add_rollout(rollout, rollout.split)
         if first is not None:
@@ -205,11 +208,18 @@ class _Packager:
             )
         return self._writers[config, split]
 
-    def close(self, rejections: Iterable[Rejection]) -> None:
-        """Finish all tables and write rejections.parquet."""
+    def close(self, rejections: Iterable[Rejection], earlier_test: Collection[str]) -> None:
+        """Finish all tables and write splits.parquet and rejections.parquet."""
         self.videos.close()
         for writer in self._writers.values():
             writer.close()
+        absent = sorted(set(earlier_test) - self._rollouts.keys())
+        rows = chain(
+            ({"rollout_id": name, "split": split, "in_release": True} for name, split in self._rollouts.items()),
+            ({"rollout_id": name, "split": "test", "in_release": False} for name in absent),
+        )
+        with open_writer(self.root / "splits.parquet", SPLITS_SCHEMA) as writer:
+            write_rows(writer, SPLITS_SCHEMA, rows, 50_000)
         with open_writer(self.root / "rejections.parquet", REJECTION_SCHEMA) as writer:
             write_rows(writer, REJECTION_SCHEMA, map(to_row, self._counted(rejections)), 5000)
 

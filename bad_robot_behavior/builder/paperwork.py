@@ -64,10 +64,10 @@ def list_files(root: Path) -> tuple[ReleaseFile, ...]:
 
 
 def public_recipe(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as release.json shows it: folders by their last part, endpoints and keys not at all.
+    """A recipe as release.json shows it: folders by their last part, endpoints by their model, keys not at all.
 
-    Paths and addresses say whose machine a release was made on, and mean nothing elsewhere. The hash in
-    `recipe_sha256` is that of the recipe as it was.
+    Paths, addresses, time-outs and the like say whose machine a release was made on and decide none of its bytes, so
+    the same recipe run elsewhere reads the same here. `recipe_sha256` is the hash of this form.
     """
     data: dict[str, Any] = msgspec.to_builtins(recipe)
     for source in data["sources"]:
@@ -78,7 +78,7 @@ def public_recipe(recipe: Recipe) -> dict[str, Any]:
     data["split"]["keep_test"] = data["split"]["keep_test"] and Path(data["split"]["keep_test"]).name
     for stage in ("distill", "reward"):
         if data[stage]["endpoint"] is not None:
-            data[stage]["endpoint"] |= {"base_url": "not published", "api_key_env": None}
+            data[stage]["endpoint"] = {"model": data[stage]["endpoint"]["model"]}
     return data
 
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-import pyarrow.dataset
+import pyarrow
+import pyarrow.parquet
 
 from bad_robot_behavior.errors import RecipeError
 from bad_robot_behavior.media.fingerprint import near_duplicates
@@ -73,15 +74,16 @@ def assign_splits(
 
 
 def read_test_ids(release: Path) -> frozenset[str]:
-    """The rollout ids of the test split of an earlier release. Raises RecipeError where it is not a release."""
-    folder = release / "rollouts"
-    if not (release / "release.json").is_file() or not folder.is_dir():
-        raise RecipeError(f"split.keep_test: {release} is not a release (no release.json and rollouts/ in it)")
-    files = [str(path) for path in sorted(folder.glob("test-*.parquet"))]
-    if not files:
-        return frozenset()
-    table = pyarrow.dataset.dataset(files, format="parquet").to_table(columns=["rollout_id"])
-    return frozenset(table.column("rollout_id").to_pylist())
+    """The rollouts that were ever in a test split, up to an earlier release. Raises RecipeError where it is not one."""
+    file = release / "splits.parquet"
+    if not file.is_file():
+        raise RecipeError(f"split.keep_test: {release} is not a release (there is no splits.parquet in it)")
+    try:
+        table = pyarrow.parquet.read_table(file, columns=["rollout_id", "split"])
+    except (OSError, pyarrow.ArrowException) as error:
+        raise RecipeError(f"split.keep_test: {file} cannot be read: {error}") from error
+    rows = zip(*(table.column(name).to_pylist() for name in ("rollout_id", "split")), strict=True)
+    return frozenset(rollout_id for rollout_id, split in rows if split == "test")
 
 
 def _groups(rows: list[SplitItem], bits: int) -> list[int]:

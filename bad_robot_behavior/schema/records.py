@@ -28,6 +28,7 @@ Id = Annotated[
     ),
 ]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64)]
+Fingerprint = Annotated[str, Meta(pattern="^([0-9a-f]{16})+(?!\n)$")]
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Signed = Annotated[float, Meta(ge=-1, le=1)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -45,6 +46,7 @@ CurveProvenance = Literal["self_distilled", "sampled", "simulator", "human"]
 Choice = Literal["a", "b", "tie"]
 Stage = Literal["source", "screen", "license", "scrub", "distill", "reward", "split", "package"]
 SplitName = Literal["train", "validation", "test"]
+RejectionSubject = Literal["rollout", "session", "preference", "critique", "reward_curve"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,14 +132,14 @@ class RewardCurve(Record, frozen=True, kw_only=True):
 
 
 class Detector(Record, frozen=True, kw_only=True):
-    """A privacy detector that a recipe names, and whether it ran on this rollout."""
+    """A kind of privacy check, and whether it ran on this rollout. One that this version lacks is listed as not run."""
 
     name: Text
     version: str | None
     ran: bool
-    reason: Annotated[str | None, Meta(description="why it did not run, in the recipe's words; null where it ran")] = (
-        None
-    )
+    reason: Annotated[
+        str | None, Meta(description="why it did not run: the recipe's words, or that this version has none")
+    ] = None
 
 
 class Privacy(Record, frozen=True, kw_only=True):
@@ -151,7 +153,7 @@ class Privacy(Record, frozen=True, kw_only=True):
     detectors: tuple[Detector, ...]
     verdict: Annotated[
         Literal["clean", "redacted", "not_fully_checked"],
-        Meta(description="clean: all ran, nothing found; not_fully_checked: a detector was waived by the recipe"),
+        Meta(description="clean: all ran, nothing found; not_fully_checked: a detector in the list did not run"),
     ]
 
 
@@ -172,7 +174,7 @@ class Provenance(Record, frozen=True, kw_only=True):
         tuple[Sha256, ...], Meta(description="of the decoded frames, in role order; survives a change of container")
     ] = ()
     fingerprint: Annotated[
-        tuple[str, ...],
+        tuple[Fingerprint, ...],
         Meta(description="perceptual hash of each video in role order: 16 hex digits for each of 8 sampled frames"),
     ] = ()
     recipe_sha256: Sha256 | None
@@ -286,10 +288,13 @@ class Demonstration(Record, frozen=True, kw_only=True):
 
 
 class Rejection(Record, frozen=True, kw_only=True):
-    """Something that was read and not packaged, and why. Carries no personal data."""
+    """Something that was read, or asked of a model, and is not packaged, and why. Carries no personal data.
 
-    subject: Literal["rollout", "session", "preference"]
-    subject_id: Id
+    A critique or reward curve is a part that its rollout is packaged without.
+    """
+
+    subject: RejectionSubject
+    subject_id: Annotated[Id, Meta(description="of the rollout, for a critique or reward curve too")]
     session_id: Id | None
     source: Text
     source_ref: Text

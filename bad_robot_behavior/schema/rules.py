@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from bad_robot_behavior.schema.records import Rejection, RolloutRow, Stage
+from bad_robot_behavior.schema.records import Rejection, RejectionSubject, RolloutRow, Stage
 
 _ID = re.compile(r"^[a-z_]+\.[a-z0-9_]+$")
 _REGISTRY: dict[str, Rule] = {}
@@ -67,10 +67,15 @@ def rule(id: str, sentence: str, *, cure: str) -> Rule:
     return made
 
 
-def reject(rollout: RolloutRow, stage: Stage, broken: Rule, detail: str) -> Rejection:
-    """The rejection of a rollout by a stage. `detail` says how the rule was broken and holds no text of the source."""
+def reject(
+    rollout: RolloutRow, stage: Stage, broken: Rule, detail: str, subject: RejectionSubject = "rollout"
+) -> Rejection:
+    """The rejection of a rollout by a stage, or of the part of it that `subject` names, without which it goes on.
+
+    `detail` says how the rule was broken and holds no text of the source.
+    """
     return Rejection(
-        subject="rollout",
+        subject=subject,
         subject_id=rollout.rollout_id,
         session_id=rollout.session_id,
         source=rollout.source,

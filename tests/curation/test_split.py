@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,4 +100,13 @@ def test_what_was_ever_in_test_stays_there_with_all_its_kin() -> None:
 
 def test_keep_test_of_what_is_not_a_release(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="is not a release"):
+        read_test_ids(tmp_path)
+
+
+def test_test_ids_come_from_the_list_that_a_release_carries(tmp_path: Path) -> None:
+    columns = {"rollout_id": ["a", "b", "c"], "split": ["test", "train", "test"], "in_release": [True, True, False]}
+    pq.write_table(pa.table(columns), tmp_path / "splits.parquet")
+    assert read_test_ids(tmp_path) == {"a", "c"}
+    (tmp_path / "splits.parquet").write_bytes(b"broken")
+    with pytest.raises(RecipeError, match="cannot be read"):
         read_test_ids(tmp_path)

@@ -34,6 +34,7 @@ from bad_robot_behavior.schema import (
     reject,
     rule,
 )
+from bad_robot_behavior.schema.trajectory_file import read_arrays, write_arrays
 
 UNREADABLE = rule(
     "scrub.unreadable_video",
@@ -163,8 +164,26 @@ class Scrub:
             failures=failures,
             instruction_key=instruction_key(made.instruction),
             videos=Videos(**videos),
+            trajectory=self._trajectory(rollout.trajectory, redact, store),
             privacy=self._privacy(list(cleaned.values()), redact.count),
         )
+
+    def _trajectory(self, path: str | None, redact: _Redactor, store: Store) -> str | None:
+        """The file of states and actions with its column names scrubbed: a lab names columns as it likes."""
+        if path is None:
+            return None
+        arrays = read_arrays(Path(path))
+        columns = tuple(
+            tuple(
+                msgspec.structs.replace(c, name=redact(c.name, "name"), unit=c.unit and redact(c.unit, "unit"))
+                for c in own
+            )
+            for own in (arrays.state_columns, arrays.action_columns)
+        )
+        if columns == (arrays.state_columns, arrays.action_columns):
+            return path
+        made = msgspec.structs.replace(arrays, state_columns=columns[0], action_columns=columns[1])
+        return str(store.add(lambda place: write_arrays(place, made), ".npz"))
 
     def _person(self, name: str | None) -> str | None:
         return None if name is None or self._pseudonym is None or not name.strip() else self._pseudonym(name)
