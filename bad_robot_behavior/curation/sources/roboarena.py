@@ -13,9 +13,15 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from bad_robot_behavior.curation.sources.roboarena_metadata import Metadata, Refusal, read_metadata
+from bad_robot_behavior.curation.sources.roboarena_metadata import (
+    Metadata,
+    Refusal,
+    read_mapping,
+    read_metadata,
+    remains,
+)
 from bad_robot_behavior.curation.sources.roboarena_session import SessionReader
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import SourceError
@@ -69,32 +75,29 @@ class RoboArena:
     def read(self, session: str, store: Store) -> Iterator[Rollout | Rejection]:
         """The rollouts of one session in the order of their letters, and what cannot be had of it.
 
+        A session that is refused as a whole gives a rejection for itself, and one for each rollout and preference that
+        is known to be lost with it.
         Raises SourceError where `session` is not the name of a folder of this dump.
         """
         folder = self._folder / "evaluation_sessions" / session
         if session in {"", ".", ".."} or Path(session).name != session or not folder.is_dir():
             raise SourceError(f"{self._folder}: has no session {session!r}; sessions() lists them")
+        folders: dict[str, list[Path]] = {}
+        data: dict[Any, Any] = {}
         try:
-            metadata, folders = self._open(folder)
-        except Refusal as refusal:
-            sid = session_id(self.name, session)
-            yield self.rejection("session", sid, session, session, refusal.rule, refusal.reason)
-            return
-        yield from SessionReader(self, session, metadata, folders, store).read()
-
-    def _open(self, folder: Path) -> tuple[Metadata, dict[str, list[Path]]]:
-        """A session's metadata and its rollouts' folders by letter. Raises Refusal that says how many are lost."""
-        self.check_inside(folder)
-        folders = _policy_folders(folder)
-        try:
+            self.check_inside(folder)
+            folders = _policy_folders(folder)
             self.check_inside(folder / "metadata.yaml")
-            metadata = read_metadata(folder / "metadata.yaml")
+            data = read_mapping(folder / "metadata.yaml")
+            metadata = _read_any(data, folders)
         except Refusal as refusal:
             count = sum(len(paths) for paths in folders.values())
-            raise Refusal(refusal.rule, f"{refusal.reason}; folders of rollouts: {count}") from refusal
-        if not metadata.policies and not folders:
-            raise Refusal(EMPTY_SESSION, "policies is empty and there is no folder of a rollout")
-        return metadata, folders
+            reason = f"{refusal.reason}; folders of rollouts: {count}" if count else refusal.reason
+            yield self.rejection("session", session_id(self.name, session), session, session, refusal.rule, reason)
+            lettered = {letter: paths for letter, paths in folders.items() if _FOLDER.match(paths[0].name)}
+            yield from SessionReader(self, session, remains(data), lettered, store).refuse(refusal)
+            return
+        yield from SessionReader(self, session, metadata, folders, store).read()
 
     @cached_property
     def action_spaces(self) -> dict[str, str]:
@@ -153,6 +156,13 @@ class RoboArena:
             code=broken.id,
             detail=detail,
         )
+
+
+def _read_any(data: dict[Any, Any], folders: dict[str, list[Path]]) -> Metadata:
+    metadata = read_metadata(data)
+    if not metadata.policies and not folders:
+        raise Refusal(EMPTY_SESSION, "policies is empty")
+    return metadata
 
 
 def _policy_folders(session: Path) -> dict[str, list[Path]]:

@@ -98,8 +98,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     preference: Any
 
 
-def read_metadata(path: Path) -> Metadata:
-    """The metadata of a session. Raises Refusal."""
+def read_mapping(path: Path) -> dict[Any, Any]:
+    """What metadata.yaml holds, not looked at yet. Raises Refusal."""
     if not path.is_file():
         raise Refusal(METADATA_MISSING, "the session folder has no file metadata.yaml")
     try:
@@ -110,6 +110,11 @@ def read_metadata(path: Path) -> Metadata:
         raise Refusal(METADATA_UNREADABLE, f"metadata.yaml: {error}") from error
     if not isinstance(data, dict):
         raise Refusal(METADATA_TYPE, f"metadata.yaml holds a {type(data).__name__}, not a mapping")
+    return data
+
+
+def read_metadata(data: dict[Any, Any]) -> Metadata:
+    """The metadata of a session out of what its metadata.yaml holds. Raises Refusal."""
     notes = _text(data, "evaluation_notes")
     if notes is not None and not _VALID.search(notes):
         raise Refusal(NOT_VALID, "evaluation_notes do not say VALID_SESSION")
@@ -125,6 +130,19 @@ def read_metadata(path: Path) -> Metadata:
         site=_text(data, "evaluation_location"),
         evaluator=_text(data, "evaluator_name"),
         policies=policies,
+        preference=data.get("preference"),
+    )
+
+
+def remains(data: dict[Any, Any]) -> Metadata:
+    """What can be told of the rollouts of a session that is refused: the entries and the preference, if any."""
+    policies = data.get("policies")
+    return Metadata(
+        instruction="",
+        feedback=None,
+        site=None,
+        evaluator=None,
+        policies=policies if isinstance(policies, dict) else {},
         preference=data.get("preference"),
     )
 

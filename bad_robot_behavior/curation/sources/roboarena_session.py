@@ -135,9 +135,7 @@ class SessionReader:
 
     def read(self) -> Iterator[Rollout | Rejection]:
         results: list[Rollout | Rejection] = []
-        for key in sorted({*self.metadata.policies, *self.folders}, key=str):
-            ref = self._ref(key)
-            subject = rollout_id(self.source.name, self.session, ref, str(key))
+        for key, ref, subject in self._known():
             try:
                 results.append(self._rollout(key, ref, subject))
             except Refusal as refusal:
@@ -157,6 +155,25 @@ class SessionReader:
         )
         for item in results:
             yield msgspec.structs.replace(item, session=judged) if isinstance(item, Rollout) else item
+
+    def refuse(self, refusal: Refusal) -> Iterator[Rejection]:
+        """Every rollout that has a folder or an entry, and the preference if there is one: all lost with the session,
+        under the ids that they would have had."""
+        lost = Refusal(refusal.rule, f"its session was rejected: {refusal.reason}")
+        for _, ref, subject in self._known():
+            yield self._reject("rollout", subject, ref, lost)
+        try:
+            choice = read_preference(self.metadata.preference)
+        except Refusal:
+            return  # what is there is no preference, so none is lost
+        if choice is not None:
+            yield self._reject("preference", pair_id(self._id("A"), self._id("B")), "preference", lost)
+
+    def _known(self) -> list[tuple[Any, str, str]]:
+        """(letter, source's own name, rollout_id) of all that has an entry or a folder, in the order of the letters."""
+        keys = sorted({*self.metadata.policies, *self.folders}, key=str)
+        refs = [(key, self._ref(key)) for key in keys]
+        return [(key, ref, rollout_id(self.source.name, self.session, ref, str(key))) for key, ref in refs]
 
     def _ref(self, key: Any) -> str:
         """The source's own name of a rollout: its folder's, or what that would be, or the letter."""

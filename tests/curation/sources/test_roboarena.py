@@ -103,12 +103,20 @@ def only(dump: Path, code: str, rollouts: int = 1, subject: str = "rollout") -> 
     """The one rejection with this code. With one rollout gone, so is the preference between A and B."""
     found, rejections = read(dump)
     assert len(found) == rollouts
-    expected = [code] + (["roboarena.preference_without_rollout"] if rollouts == 1 and subject == "rollout" else [])
-    assert sorted(r.code for r in rejections) == sorted(expected)
+    if subject == "session":  # what is lost with it has the same code
+        assert [r.subject for r in rejections].count("session") == 1 and {r.code for r in rejections} == {code}
+    else:
+        expected = [code] + (["roboarena.preference_without_rollout"] if rollouts == 1 and subject == "rollout" else [])
+        assert sorted(r.code for r in rejections) == sorted(expected)
     rejection = next(r for r in rejections if r.code == code)
     assert rejection.subject == subject and rejection.stage == "source"
     assert rejection.session_id == session_id("roboarena", SESSION)
     return rejection
+
+
+def lost(dump: Path) -> list[tuple[str, str, str]]:
+    """(subject, id, source's name) of what is rejected, without the session itself."""
+    return [(r.subject, r.subject_id, r.source_ref) for r in read(dump)[1] if r.subject != "session"]
 
 
 def session_folder(dump: Path) -> Path:
@@ -398,6 +406,33 @@ def test_no_instruction(dump: Path, value: Any) -> None:
 def test_a_session_marked_invalid(dump: Path, notes: str) -> None:
     edit(dump, lambda data: data.update(evaluation_notes=notes or "-"))
     only(dump, "roboarena.not_valid", rollouts=0, subject="session")
+
+
+def test_rollouts_and_preference_of_a_refused_session_are_rejected_under_their_own_ids(dump: Path) -> None:
+    (a, b), _ = read(dump)
+    rollouts = [("rollout", item.rollout_id, item.source_ref) for item in (a, b)]
+    preference = ("preference", a.session.preferences[0].pair_id, f"{SESSION}/preference")
+    edit(dump, lambda data: data.update(language_instruction=7))
+    assert lost(dump) == [*rollouts, preference]
+    edit(dump, lambda data: data.update(preference="evaluator@example.org"))
+    assert lost(dump) == rollouts  # that was no preference
+    (session_folder(dump) / "notes").mkdir()
+    (session_folder(dump) / "metadata.yaml").write_text("policies: [")
+    assert lost(dump) == rollouts
+
+
+def test_an_entry_without_a_folder_is_lost_with_its_session_too(dump: Path) -> None:
+    shutil.rmtree(session_folder(dump) / "B_paligemma_vq_droid")
+    ids = [r.rollout_id for r in read(dump)[0]] + [r.subject_id for r in read(dump)[1] if r.subject == "rollout"]
+    edit(dump, lambda data: data.update(evaluation_notes="INVALID_SESSION", preference=None))
+    assert [(kind, subject) for kind, subject, _ in lost(dump)] == [("rollout", subject) for subject in ids]
+
+
+def test_nothing_is_looked_up_behind_a_link_out_of_the_dump(dump: Path) -> None:
+    folder = session_folder(dump)
+    folder.rename(dump.parent / "outside")
+    folder.symlink_to(dump.parent / "outside")
+    assert lost(dump) == []
 
 
 @pytest.mark.rule("roboarena.empty_session")
