@@ -54,6 +54,11 @@ TOO_LONG = rule(
     f"A video must last at most screen.max_duration_s of file time. {_WHOLE}",
     cure="Cut the recording into its rollouts, or raise screen.max_duration_s in the recipe.",
 )
+VARIABLE_RATE = rule(
+    "video.variable_rate",
+    f"A video's frames must come at equal steps: frame N at N / fps, give or take 0.1 s or two frames. {_WHOLE}",
+    cure="Encode it at a constant rate: ffmpeg -i INPUT -fps_mode cfr OUTPUT.mp4 (before FFmpeg 5.1: -vsync cfr).",
+)
 NO_VIDEO = rule(
     "rollout.no_video",
     "A rollout needs the video of at least one camera.",
@@ -67,6 +72,9 @@ DUPLICATE = rule(
 
 ROLES: tuple[Role, ...] = ("exterior_1", "exterior_2", "wrist")
 FINGERPRINT_FRAMES = 8
+# Seconds of failures and curves are frames over fps. Labels are no finer than this, and containers round each time.
+_MAX_DRIFT_S = 0.1
+_MAX_DRIFT_FRAMES = 2.0
 _ALGORITHM = 1  # raise it when hash or fingerprint are computed in another way: finished shards are then done again
 
 
@@ -170,8 +178,13 @@ def _look(video: Video, settings: ScreenSettings) -> _Seen:
     prints: dict[int, str] = {}
     first: NDArray[np.int16] | None = None
     black = frozen = True
+    start: float | None = None
+    drift = 0.0  # the farthest that a frame is from where num_frames and fps put it, in seconds
     count = 0
     for frame in media.decode(video.path):
+        if frame.time is not None:  # raw streams have no times, and there is nothing to hold them against
+            start = frame.time if start is None else start
+            drift = max(drift, abs(frame.time - start - count / video.fps))
         planes = media.planes(frame)
         if count == 0:
             content.update(repr([plane.shape for plane in planes]).encode())
@@ -196,6 +209,8 @@ def _look(video: Video, settings: ScreenSettings) -> _Seen:
         raise _BadVideo(BLACK, f"all {count} frames are darker than {settings.black_luma:g} of 255")
     if frozen:
         raise _BadVideo(FROZEN, f"all {count} frames are the same" if count > 1 else "there is one frame only")
+    if drift > max(_MAX_DRIFT_S, _MAX_DRIFT_FRAMES / video.fps):
+        raise _BadVideo(VARIABLE_RATE, f"a frame is {drift:.3f} s from where {video.fps:g} fps put it")
     raw = sha256_file(Path(video.path))
     if raw != video.sha256:
         raise _BadVideo(CHANGED, "the bytes are not those that the source read")

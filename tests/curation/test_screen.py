@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -165,6 +166,45 @@ def test_a_long_video_rejects_the_rollout(tmp_path: Path) -> None:
     assert isinstance(screen(rollout_of(video), max_duration_s=1.2)[0], Rollout)
 
 
+def timed(path: Path, times: list[int]) -> Path:
+    """A video of moving noise whose frames come at these times, in hundredths of a second."""
+    noise = np.random.default_rng(0).integers(0, 255, (len(times), 48, 64, 3), np.uint8)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 100)
+        for picture, time in zip(noise, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 100)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.rule("video.variable_rate")
+@pytest.mark.parametrize(
+    "times",
+    [
+        [10 * i for i in range(10)] + [400 + 10 * i for i in range(10)],  # a gap in the middle
+        [5 * i for i in range(20)] + [100 + 20 * i for i in range(20)],  # slower and slower
+    ],
+)
+def test_frames_at_unequal_steps_reject_the_rollout(times: list[int], tmp_path: Path) -> None:
+    video = media.video(timed(tmp_path / "a.mp4", times), "c")
+    found = rejected(screen(rollout_of(video))[0], "video.variable_rate")
+    expected = max(abs(time / 100 - i / video.fps) for i, time in enumerate(times))
+    assert f"a frame is {expected:.3f} s from" in found.detail
+    media.encode(tmp_path / "b.mp4", media.frames(tmp_path / "a.mp4"), 10)
+    assert isinstance(screen(rollout_of(media.video(tmp_path / "b.mp4", "c")))[0], Rollout)
+
+
+@pytest.mark.parametrize("start", [0, 700])
+def test_a_late_start_and_rounded_times_are_a_constant_rate(start: int, tmp_path: Path) -> None:
+    times = [start + round(100 * i / 30) + (4 if i == 20 else 0) for i in range(0, 120, 2)]
+    video = media.video(timed(tmp_path / "a.mp4", times), "c")
+    assert isinstance(screen(rollout_of(video))[0], Rollout)
+
+
 @pytest.mark.rule("rollout.no_video")
 def test_a_rollout_without_cameras_is_rejected(tmp_path: Path) -> None:
     (found,) = screen(make_rollout(make_video(tmp_path / "a.mp4"), videos=Videos()))
@@ -178,7 +218,9 @@ def test_the_rules_say_that_one_camera_is_enough_to_reject() -> None:
     assert all("One bad camera rejects the whole rollout" in rule.sentence for rule in rules)
 
 
-CODES = {f"video.{what}" for what in ("undecodable", "changed", "black", "frozen", "too_short", "too_long")}
+CODES = {
+    f"video.{what}" for what in ("undecodable", "changed", "black", "frozen", "too_short", "too_long", "variable_rate")
+}
 
 
 def test_parameters_hold_every_setting() -> None:
