@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
+import msgspec
+from tqdm import tqdm
+
 from bad_robot_behavior.errors import BadRobotError
-from bad_robot_behavior.schema import Defect, Rejection, SourceSettings
+from bad_robot_behavior.schema import Defect, Rejection, Rollout, ScreenSettings, SourceSettings, Video
 
 
 def validate(path: Path, release: Path | None = None) -> tuple[str, list[Defect]]:
@@ -27,15 +31,23 @@ def validate(path: Path, release: Path | None = None) -> tuple[str, list[Defect]
         return "release", check_release(path)
     if (path / "evaluation_sessions").is_dir():
         return "RoboArena dump", _check_dump(path)
-    if (path / "lab.yaml").is_file() or any(path.glob("*/session.yaml")):
-        from bad_robot_behavior.curation.sources.folder import check as check_folder
+    from bad_robot_behavior.curation.sources.folder import is_lab_folder
 
-        return "lab folder", check_folder(path)
+    if is_lab_folder(path):
+        return "lab folder", _check_lab(path)
     what = "does not exist" if not path.exists() else "is none of these"
     raise BadRobotError(
-        f"{path}: {what}: a lab folder (lab.yaml or */session.yaml), a RoboArena dump (evaluation_sessions/), "
-        "a release (release.json), a predictions file (.parquet) or a recipe (.yaml)"
+        f"{path}: {what}: a lab folder (lab.yaml, session.yaml or mp4 files in it), a RoboArena dump "
+        "(evaluation_sessions/), a release (release.json), a predictions file (.parquet) or a recipe (.yaml)"
     )
+
+
+def _check_lab(folder: Path) -> list[Defect]:
+    from bad_robot_behavior.curation.sources.folder import Folder
+
+    settings = SourceSettings(name="lab", kind="folder", path=str(folder))
+    defects, rollouts = Folder(settings, folder).examine()
+    return defects + _screen(rollouts)
 
 
 def _check_dump(folder: Path) -> list[Defect]:
@@ -44,11 +56,51 @@ def _check_dump(folder: Path) -> list[Defect]:
     from bad_robot_behavior.curation.stage import Store
 
     source = RoboArena(SourceSettings(name="roboarena", kind="roboarena", path=str(folder)), folder)
+    rollouts: list[Rollout] = []
+    defects: list[Defect] = []
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(Path(scratch))
-        return [
-            Defect(rule=item.code, file=f"{folder}/{item.source_ref}", message=item.detail)
-            for session in source.sessions()
-            for item in source.read(session, store)
-            if isinstance(item, Rejection)
-        ]
+        for session in tqdm(source.sessions(), desc="check", unit="session", disable=None):
+            refused = False
+            for item in source.read(session, store):
+                if isinstance(item, Rollout):
+                    rollouts.append(item)
+                elif not refused:  # what is lost with its session has the session's defect and none of its own
+                    defects.append(_defect(item, f"{folder}/{item.source_ref}", item.detail))
+                    refused = item.subject == "session"
+    return defects + _screen(rollouts)
+
+
+def _screen(rollouts: list[Rollout]) -> list[Defect]:
+    """What a build's screen stage would reject under the settings of a recipe that says nothing of it."""
+    from bad_robot_behavior.curation.screen import DUPLICATE, Duplicates, Screen
+    from bad_robot_behavior.curation.stage import Store
+
+    seen = Duplicates()
+    refs = {rollout.rollout_id: rollout.source_ref for rollout in rollouts}
+    defects: list[Defect] = []
+    stage = Screen(ScreenSettings())
+    progress = tqdm(rollouts, desc="screen", unit="rollout", disable=None)
+    for rollout, item in zip(rollouts, stage.run(progress, Store(Path(os.devnull))), strict=True):
+        if isinstance(item, Rejection):
+            role, _, message = item.detail.partition(": ")
+            defects.append(_defect(item, _video(rollout, role), message))
+            continue
+        original = seen.seen(item)
+        if original is not None:
+            message = f"has the same frames as {refs[original]}"
+            defects.append(Defect(rule=DUPLICATE.id, file=_video(rollout), message=message))
+    return defects
+
+
+def _defect(item: Rejection, file: str, message: str) -> Defect:
+    return Defect(rule=item.code, file=file, message=message)
+
+
+def _video(rollout: Rollout, role: str | None = None) -> str:
+    """The path of one camera's video; without a role, of the first that there is."""
+    from bad_robot_behavior.curation.sources.lab_yaml import printable
+
+    by_role: dict[str, Video | None] = msgspec.structs.asdict(rollout.videos)
+    first = next(video for name, video in by_role.items() if video is not None and role in (None, name))
+    return printable(os.path.normpath(str(first.path)))

@@ -15,7 +15,7 @@ import msgspec
 from tqdm import tqdm
 
 from bad_robot_behavior import __version__
-from bad_robot_behavior.curation.sources.lab_files import Loaded, LoadedRollout, load, mp4_files
+from bad_robot_behavior.curation.sources.lab_files import Loaded, LoadedRollout, load, mp4_files, remains
 from bad_robot_behavior.curation.sources.lab_yaml import Findings, printable
 from bad_robot_behavior.curation.sources.session_file import (
     LabFile,
@@ -93,16 +93,31 @@ class Folder:
     def read(self, session: str, store: Store) -> Iterator[Rollout | Rejection]:
         """One rollout or rejection for each rollout of session.yaml, then the preferences that cannot be used.
 
-        A session.yaml that is wrong as a whole gives a single rejection with subject session.
+        A session.yaml that is wrong as a whole gives a rejection with subject session, and one for each rollout and
+        preference that is known to be lost with it.
         """
         lab = self._read_lab()
         findings = Findings("session.yaml")
-        loaded = load(self._folder, _place(self._folder, session), lab, findings, store)
+        place = _place(self._folder, session)
+        loaded = load(self._folder, place, lab, findings, store)
         broken = [defect for at, defect in findings.found if subject(at)[0] == "session"]
-        sid = session_id(self.name, session)
         if loaded is None or broken:
-            yield self._reject("session", sid, session, session, broken or findings.under())
-            return
+            yield from self._refuse(session, place, broken or findings.under())
+        else:
+            yield from self._usable(session, loaded, findings)
+
+    def _refuse(self, session: str, place: Path, defects: list[Defect]) -> Iterator[Rejection]:
+        yield self._reject("session", session_id(self.name, session), session, session, defects)
+        lost = remains(self._folder, place)
+        for label in lost.labels:
+            yield self._reject("rollout", self._rollout_id(session, label), session, f"{session}/{label}", defects)
+        for path in lost.videos:
+            yield self._reject("rollout", self._stray_id(session, path), session, f"{session}/{path}", defects)
+        for i in range(lost.preferences):
+            pid = self._lost_id(session, i)
+            yield self._reject("preference", pid, session, f"{session}/preferences[{i}]", defects)
+
+    def _usable(self, session: str, loaded: Loaded, findings: Findings) -> Iterator[Rollout | Rejection]:
         made = self._session(session, loaded)
         for label, rollout in loaded.rollouts.items():
             ref = f"{session}/{label}"
@@ -112,12 +127,12 @@ class Folder:
             else:
                 yield self._rollout(session, label, loaded, rollout, made)
         for path, defect in loaded.strays:
-            rid = stable_id("stray", self.name, session, path)
+            rid = self._stray_id(session, path)
             yield self._reject("rollout", rid, session, f"{session}/{path}", [defect])
         for i, preference in enumerate(loaded.preferences):
             if preference is None:
                 defects = findings.under("preferences", i) or findings.under("preference")
-                pid = stable_id("preference", self.name, session, str(i))
+                pid = self._lost_id(session, i)
                 yield self._reject("preference", pid, session, f"{session}/preferences[{i}]", defects)
 
     def _read_lab(self) -> LabFile:
@@ -133,6 +148,13 @@ class Folder:
 
     def _rollout_id(self, session: str, label: str) -> str:
         return rollout_id(self.name, session, printable(label), printable(label))
+
+    def _stray_id(self, session: str, path: str) -> str:
+        return stable_id("stray", self.name, session, path)
+
+    def _lost_id(self, session: str, index: int) -> str:
+        """The id of a preference whose two rollouts may not be known."""
+        return stable_id("preference", self.name, session, str(index))
 
     def _session(self, session: str, loaded: Loaded) -> Session:
         sid = session_id(self.name, session)
@@ -155,7 +177,7 @@ class Folder:
             rollout_a=a,
             rollout_b=b,
             preference=choice,
-            feedback=entry.feedback,
+            feedback=entry.feedback or loaded.header.feedback,
             evaluator=loaded.defaults.evaluator,
         )
 
@@ -182,7 +204,7 @@ class Folder:
             success=entry.success,
             outcome=entry.outcome or _OUTCOMES[entry.success],
             failures=_failures(files, defaults),
-            feedback=entry.feedback,
+            feedback=entry.feedback or header.feedback,
             license=license,
             license_evidence=evidence,
             attribution=defaults.attribution,
@@ -236,24 +258,47 @@ class Folder:
         )
 
 
+    def examine(self) -> tuple[list[Defect], list[Rollout]]:
+        """As `check`, and the rollouts that could be read, whose videos are still to be screened."""
+        _require_folder(self._folder)
+        findings = Findings("lab.yaml")
+        self._lab = lab = read_lab(self._folder / "lab.yaml", findings)
+        defects = findings.under()
+        rollouts: list[Rollout] = []
+        sessions = _sessions(self._folder)
+        if not sessions:
+            defects.append(Defect(rule=NO_SESSION.id, file=".", message="has no folder with a session.yaml"))
+        for session in tqdm(sessions, desc="check", unit="session", disable=None):
+            findings = Findings("session.yaml")
+            loaded = load(self._folder, self._folder / session, lab, findings, None)
+            found = findings.under() + [defect for _, defect in (loaded.strays if loaded else [])]
+            defects += [msgspec.structs.replace(d, file=printable(f"{session}/{d.file}")) for d in found]
+            if loaded is not None:
+                items = self._usable(session, loaded, findings)
+                rollouts += [item for item in items if isinstance(item, Rollout)]
+        return [msgspec.structs.replace(d, file=os.path.normpath(self._folder / d.file)) for d in defects], rollouts
+
+
 def check(folder: Path) -> list[Defect]:
     """Every defect of a lab folder, without building anything: videos and trajectories are opened, too.
 
     Files in the defects begin with `folder`; `row` is the line. Raises SourceError where there is no such folder.
     """
-    _require_folder(folder)
-    findings = Findings("lab.yaml")
-    lab = read_lab(folder / "lab.yaml", findings)
-    defects = findings.under()
-    sessions = _sessions(folder)
-    if not sessions:
-        defects.append(Defect(rule=NO_SESSION.id, file=".", message="has no folder with a session.yaml"))
-    for session in tqdm(sessions, desc="check", unit="session", disable=None):
-        findings = Findings("session.yaml")
-        loaded = load(folder, folder / session, lab, findings, None)
-        found = findings.under() + [defect for _, defect in (loaded.strays if loaded else [])]
-        defects += [msgspec.structs.replace(d, file=printable(f"{session}/{d.file}")) for d in found]
-    return [msgspec.structs.replace(d, file=os.path.normpath(folder / d.file)) for d in defects]
+    return Folder(SourceSettings(name="lab", kind="folder", path=str(folder)), folder).examine()[0]
+
+
+def is_lab_folder(folder: Path) -> bool:
+    """Whether there is something of a lab's in a folder: lab.yaml, or at any depth a session.yaml or an mp4 file.
+
+    Hidden folders and links to folders are not looked into.
+    """
+    if (folder / "lab.yaml").is_file():
+        return True
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if "session.yaml" in files or mp4_files(Path(root), files):
+            return True
+    return False
 
 
 def _failures(rollout: LoadedRollout, defaults: LabFile) -> tuple[Failure, ...]:

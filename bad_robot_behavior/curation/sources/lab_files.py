@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from bad_robot_behavior import media
-from bad_robot_behavior.curation.sources.lab_yaml import At, Findings, printable
+from bad_robot_behavior.curation.sources.lab_yaml import At, Findings, printable, read_yaml
 from bad_robot_behavior.curation.sources.safe_npz import NpzError, read_npz
 from bad_robot_behavior.curation.sources.session_file import (
     FAILURE_SPAN,
@@ -94,6 +94,14 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     strays: list[tuple[str, Defect]]  # mp4 files that belong to no rollout
 
 
+class Remains(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be told of a session that is refused: its labels, or else its mp4 files; and how many preferences."""
+
+    labels: tuple[str, ...]
+    videos: tuple[str, ...]  # paths inside the session's folder, printable
+    preferences: int
+
+
 def load(lab_folder: Path, folder: Path, lab: LabFile, findings: Findings, store: Store | None) -> Loaded | None:
     """One session with its files opened; every defect goes into `findings`. None: it cannot be used as a whole.
 
@@ -133,6 +141,22 @@ def load(lab_folder: Path, folder: Path, lab: LabFile, findings: Findings, store
     )
 
 
+def remains(lab_folder: Path, folder: Path) -> Remains:
+    """What is lost with a session that cannot be used as a whole. Nothing is looked up behind a link."""
+    if _links(lab_folder, folder):
+        return Remains(labels=(), videos=(), preferences=0)
+    data = read_yaml(folder / "session.yaml", Findings("session.yaml")) or {}
+    labels = data.get("rollouts")
+    listed = data.get("preferences")
+    short = data.get("preference") is not None
+    known = tuple(str(label) for label in labels) if isinstance(labels, dict) else ()
+    return Remains(
+        labels=known,
+        videos=() if known else tuple(name for name, _ in _strays(folder, set())),
+        preferences=1 if short else len(listed) if isinstance(listed, list) else 0,
+    )
+
+
 def mp4_files(folder: Path, names: Iterable[str]) -> list[Path]:
     """The mp4 files among the names of a folder, hidden ones left out, sorted."""
     return [folder / name for name in sorted(names) if name.lower().endswith(".mp4") and not name.startswith(".")]
@@ -169,14 +193,20 @@ def _real(path: Path) -> Path:
 
 def _check_folder(lab_folder: Path, folder: Path, findings: Findings) -> bool:
     relative = folder.relative_to(lab_folder)
-    steps = [lab_folder.joinpath(*relative.parts[: n + 1]) for n in range(len(relative.parts))]
-    if any(step.is_symlink() for step in (*steps, folder / "session.yaml")):
+    if _links(lab_folder, folder):
         findings.add(OUTSIDE, (), "the session's folder or its session.yaml is a link", legal="real folders and files")
     elif printable(str(relative)) != str(relative):
         findings.add(SESSION_NAME, (), "the folder's name has characters that cannot be printed")
     elif not (folder / "session.yaml").exists():
         findings.add(SESSION_MISSING, (), "is missing beside mp4 files")
     return not findings.found
+
+
+def _links(lab_folder: Path, folder: Path) -> bool:
+    """Whether a session's folder, one on the way to it, or its session.yaml is a link."""
+    parts = folder.relative_to(lab_folder).parts
+    steps = [lab_folder.joinpath(*parts[: n + 1]) for n in range(len(parts))]
+    return any(step.is_symlink() for step in (*steps, folder / "session.yaml"))
 
 
 def _merge(header: SessionFile, lab: LabFile) -> LabFile:

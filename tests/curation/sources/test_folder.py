@@ -175,8 +175,51 @@ def test_a_broken_lab_yaml_stops_the_build_and_not_the_check(lab: Lab) -> None:
 def test_every_defect_is_found_in_one_go(lab: Lab) -> None:
     lab.write(rollouts={"A": {"video": "A.mp4", "score": 2, "sucess": 1}, "B": {"video": "Z.mp4"}}, extra=1)
     assert sorted(d.rule for d in check(lab.root)) == ["lab.illegal_value", "lab.unknown_key", "lab.unknown_key"]
-    (rejection,) = [i for i in lab.read() if isinstance(i, Rejection)]
-    assert (rejection.subject, rejection.code) == ("session", "lab.unknown_key")
+    assert [(i.subject, i.code) for i in lab.read() if isinstance(i, Rejection)] == [
+        (subject, "lab.unknown_key") for subject in ("session", "rollout", "rollout", "preference")
+    ]
+
+
+def test_rollouts_and_preferences_of_a_refused_session_are_rejected_under_their_own_ids(lab: Lab) -> None:
+    ids = [item.rollout_id for item in lab.read() if isinstance(item, Rollout)]
+    lab.write(instruction=7)
+    assert [(i.subject, i.source_ref) for i in lab.read() if isinstance(i, Rejection)] == [
+        ("session", "s1"),
+        ("rollout", "s1/A"),
+        ("rollout", "s1/B"),
+        ("preference", "s1/preferences[0]"),
+    ]
+    assert [i.subject_id for i in lab.read() if isinstance(i, Rejection) and i.subject == "rollout"] == ids
+
+
+@pytest.mark.parametrize("text", ["rollouts: [", "- A\n", "instruction: go\n", "rollouts: {}\n", None])
+def test_where_no_label_can_be_read_each_video_of_a_refused_session_is_rejected(lab: Lab, text: str | None) -> None:
+    if text is None:
+        (lab.session / "session.yaml").unlink()
+    else:
+        lab.write(text)
+    items = [item for item in lab.read() if isinstance(item, Rejection)]
+    assert [(i.subject, i.source_ref) for i in items] == [
+        ("session", "s1"),
+        ("rollout", "s1/A.mp4"),
+        ("rollout", "s1/B.mp4"),
+    ]
+    assert len({i.subject_id for i in items}) == 3 and len({i.code for i in items}) == 1
+
+
+def test_nothing_is_looked_up_behind_a_link(lab: Lab) -> None:
+    lab.session.rename(lab.tmp / "outside")
+    lab.session.symlink_to(lab.tmp / "outside")
+    assert [(i.subject, i.code) for i in lab.read() if isinstance(i, Rejection)] == [("session", "lab.path_outside")]
+
+
+def test_the_sessions_feedback_is_that_of_rollouts_and_preferences_without_their_own(lab: Lab) -> None:
+    data = GOOD | {"preferences": [{"a": "A", "b": "B", "preferred": "A"}]}
+    data.pop("preference")
+    rollouts = data["rollouts"] | {"B": GOOD["rollouts"]["B"] | {"feedback": "stopped half way"}}
+    a, b = lab.write(yaml.safe_dump(data | {"rollouts": rollouts})).rollouts().values()
+    assert (a.feedback, b.feedback) == (GOOD["feedback"], "stopped half way")
+    assert a.session.preferences[0].feedback == a.session.feedback == GOOD["feedback"]
 
 
 def test_rejections_hold_no_value_of_the_lab(lab: Lab) -> None:
