@@ -24,6 +24,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.repos: dict[str, dict[str, bytes]] = {}
+        self.older: dict[str, dict[str, dict[str, bytes]]] = {}  # repository -> commit before the newest -> files
         self.blobs: dict[str, bytes] = {}
         self.lock = threading.Lock()
 
@@ -32,6 +33,10 @@ class Hub:
         for path, data in sorted(self.repos[repo].items()):
             digest.update(path.encode() + hashlib.sha256(data).digest())
         return digest.hexdigest()
+
+    def files(self, repo: str, revision: str) -> dict[str, bytes] | None:
+        """The files of an older commit, or the newest for any other revision. None: no such repository."""
+        return self.older.get(repo, {}).get(revision, self.repos.get(repo))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -45,14 +50,16 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
         if match := re.fullmatch(rf"/datasets/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", path):
-            return self.file(match["repo"], match["path"])
-        if match := re.fullmatch(rf"/api/datasets/{REPO}(/revision/[^/]+)?", path):
-            return self.info(match["repo"])
+            return self.file(match["repo"], match["revision"], match["path"])
+        if match := re.fullmatch(rf"/api/datasets/{REPO}(/revision/(?P<revision>[^/]+))?", path):
+            return self.info(match["repo"], match["revision"] or "main")
         if match := re.fullmatch(rf"/api/datasets/{REPO}/refs", path):
             target = {"name": "main", "ref": "refs/heads/main", "targetCommit": self.hub.revision(match["repo"])}
             return self.json({"branches": [target], "tags": [], "converts": []})
-        if match := re.fullmatch(rf"/api/datasets/{REPO}/tree/[^/]+(/(?P<under>.+))?", path):
-            return self.tree(match["repo"], match["under"] or "")
+        if match := re.fullmatch(rf"/api/datasets/{REPO}/tree/(?P<revision>[^/]+)(/(?P<under>.+))?", path):
+            return self.tree(match["repo"], match["revision"], match["under"] or "")
+        if match := re.fullmatch(rf"/api/datasets/{REPO}/commits/[^/]+", path):
+            return self.commits(match["repo"])
         return self.json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
 
     def do_POST(self) -> None:
@@ -86,8 +93,16 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.blobs[self.path.rpartition("/")[2]] = data
         self.json({})
 
-    def file(self, repo: str, path: str) -> None:
-        files = self.hub.repos.get(repo)
+    def commit_of(self, repo: str, revision: str) -> str:
+        return revision if revision in self.hub.older.get(repo, {}) else self.hub.revision(repo)
+
+    def commits(self, repo: str) -> None:
+        ids = [self.hub.revision(repo), *self.hub.older.get(repo, {})]
+        date = "2026-01-01T00:00:00.000Z"
+        self.json([{"id": one, "authors": [], "date": date, "title": "add", "message": ""} for one in ids])
+
+    def file(self, repo: str, revision: str, path: str) -> None:
+        files = self.hub.files(repo, revision)
         if files is None:
             return self.json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         if path not in files:
@@ -95,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         data, status = files[path], 200
         headers = {
             "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
-            "X-Repo-Commit": self.hub.revision(repo),
+            "X-Repo-Commit": self.commit_of(repo, revision),
             "X-Linked-Size": str(len(data)),
             "Accept-Ranges": "bytes",
         }
@@ -107,16 +122,17 @@ class Handler(BaseHTTPRequestHandler):
             print(f"GET {path} {len(data)}", file=sys.stderr, flush=True)
         self.send(data, status, "application/octet-stream", headers)
 
-    def info(self, repo: str) -> None:
-        if repo not in self.hub.repos:
+    def info(self, repo: str, revision: str) -> None:
+        files = self.hub.files(repo, revision)
+        if files is None:
             return self.json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
-        names = sorted(self.hub.repos[repo])
+        names = sorted(files)
         self.json(
             {
                 "_id": "0" * 24,
                 "id": repo,
                 "author": repo.split("/")[0],
-                "sha": self.hub.revision(repo),
+                "sha": self.commit_of(repo, revision),
                 "private": False,
                 "gated": False,
                 "disabled": False,
@@ -127,13 +143,14 @@ class Handler(BaseHTTPRequestHandler):
             }
         )
 
-    def tree(self, repo: str, under: str) -> None:
-        if repo not in self.hub.repos:
+    def tree(self, repo: str, revision: str, under: str) -> None:
+        files = self.hub.files(repo, revision)
+        if files is None:
             return self.json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         recursive = "recursive=true" in self.path.lower()
         prefix = f"{under}/" if under else ""
         entries: dict[str, dict[str, Any]] = {}
-        for name, data in sorted(self.hub.repos[repo].items()):
+        for name, data in sorted(files.items()):
             if not name.startswith(prefix):
                 continue
             parts = name[len(prefix) :].split("/")

@@ -59,9 +59,11 @@ def download_roboarena(
 ) -> Path:
     """Download a dump into `folder` and return it. Started again, it fetches what is missing.
 
-    `revision` is a full commit, a branch or a tag; None takes the commit the folder is pinned to, else the newest.
+    `revision` is a full commit, a branch or a tag; None takes the commit the folder is pinned to, else the one that
+    DUMPS knows, and for a dump that it does not know the newest, and says so.
     `limit` fetches the first sessions only, in the order of their names. HF_ENDPOINT and HF_TOKEN work as everywhere.
-    Raises SourceError: no network, no such dump or revision, a folder that holds another one, too little disk space.
+    Raises SourceError: no network, no such dump or revision, a known commit that is gone, a folder that holds another
+    dump, too little disk space.
     """
     if limit is not None and limit < 1:
         raise SourceError(f"limit is {limit}; it must be at least 1, or None for all sessions")
@@ -90,8 +92,11 @@ def _check_pin(folder: Path, pin: Pin | None, dump: str, revision: str | None) -
 
 
 def _resolve(dump: str, revision: str | None) -> str:
-    """The commit of a branch or tag, or of the newest state. Asked for a commit too: it says within a second whether
-    the Hub can be reached, where a listing would be tried again for half a minute."""
+    """The commit of a branch or tag; with None, the commit that is known of the dump, else its newest.
+
+    Asks for a commit that is given, too: the answer says within a second whether the Hub can be reached, where a
+    listing would be tried again for half a minute.
+    """
     from huggingface_hub import HfApi
 
     with _hub_errors(dump, revision):
@@ -101,11 +106,28 @@ def _resolve(dump: str, revision: str | None) -> str:
     if commit is None or not _COMMIT.match(commit):
         raise SourceError(f"{dump}: the Hub named no commit for revision {revision or 'main'}. Try again later")
     known = DUMPS.get(dump)
-    if known is not None and not commit.startswith(known.revision_prefix):
-        _log.warning(
-            "%s is at %s; its size and counts are known of %s... only", dump, commit[:8], known.revision_prefix
+    if revision is not None:
+        return commit
+    if known is None:
+        _log.warning("%s: no commit of it is known here; fetching the newest, %s, and pinning it", dump, commit)
+        return commit
+    return commit if commit.startswith(known.revision_prefix) else _older(dump, known, commit)
+
+
+def _older(dump: str, known: Dump, newest: str) -> str:
+    """The commit that is known of a dump to which others were added since."""
+    from huggingface_hub import HfApi
+
+    with _hub_errors(dump, newest):
+        history = HfApi().list_repo_commits(dump, repo_type="dataset", revision=newest)
+    found = [item.commit_id for item in history if item.commit_id.startswith(known.revision_prefix)]
+    if not found or not _COMMIT.match(found[0]):
+        raise SourceError(
+            f"{dump}: is at {newest} now, and the commit {known.revision_prefix}... that is known here is no longer in "
+            f"its history. To fetch the newest all the same, pass --revision {newest}"
         )
-    return commit
+    _log.warning("%s: is at %s now; fetching %s, which is known here", dump, newest, found[0])
+    return found[0]
 
 
 def _fetch(folder: Path, dump: str, commit: str, limit: int | None) -> None:

@@ -177,6 +177,45 @@ def test_a_connection_that_breaks_goes_on_where_it_stopped(hub: type[Recorder], 
     assert ranges == [None, f"bytes={20 * 2**20}-"]
 
 
+KNOWN = download.DEFAULT_DUMP
+KNOWN_COMMIT = download.DUMPS[KNOWN].revision_prefix + "0" * 32
+
+
+def test_a_known_dump_is_fetched_at_the_commit_that_is_known(hub: type[Recorder], tmp_path: Path) -> None:
+    before = dict(hub.hub.repos[DUMP])
+    hub.hub.repos[KNOWN] = {**before, "README.md": b"changed since", "evaluation_sessions/000/metadata.yaml": b"new"}
+    hub.hub.older[KNOWN] = {"f" * 40: before, KNOWN_COMMIT: before}
+    folder = tmp_path / "dump"
+    code, said = fetch(folder, hub.address, tmp_path / "home", dump=KNOWN, limit=3)  # all of it needs 18 GB free
+    assert code == 0, said
+    newest = hub.hub.revision(KNOWN)
+    assert f"is at {newest} now; fetching {KNOWN_COMMIT}" in said
+    assert files(folder) == sorted([*before, download.PIN])
+    assert (folder / "README.md").read_bytes() == before["README.md"]
+    assert json.loads((folder / download.PIN).read_text())["revision"] == KNOWN_COMMIT
+    code, said = fetch(tmp_path / "newest", hub.address, tmp_path / "home", dump=KNOWN, limit=1, revision=newest)
+    assert code == 0, said
+    assert "evaluation_sessions/000/metadata.yaml" in files(tmp_path / "newest")
+
+
+def test_a_known_commit_that_is_gone_stops_the_download(hub: type[Recorder], tmp_path: Path) -> None:
+    hub.hub.repos[KNOWN] = hub.hub.repos[DUMP]
+    hub.hub.older[KNOWN] = {"f" * 40: hub.hub.repos[DUMP]}
+    code, said = fetch(tmp_path / "dump", hub.address, tmp_path / "home", dump=KNOWN, limit=1)
+    newest = hub.hub.revision(KNOWN)
+    assert code == 1 and said.startswith(f"SourceError: {KNOWN}: is at {newest} now") and "Traceback" not in said
+    assert f"--revision {newest}" in said
+    assert not (tmp_path / "dump").exists()
+
+
+def test_the_newest_of_an_unknown_dump_is_fetched_and_that_is_said(hub: type[Recorder], tmp_path: Path) -> None:
+    code, said = fetch(tmp_path / "dump", hub.address, tmp_path / "home")
+    assert code == 0, said
+    assert f"{DUMP}: no commit of it is known here; fetching the newest, {hub.hub.revision(DUMP)}" in said
+    code, said = fetch(tmp_path / "other", hub.address, tmp_path / "home", revision="main")
+    assert code == 0 and "known here" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
