@@ -257,7 +257,6 @@ class Folder:
             detail=detail + _more(len(defects)),
         )
 
-
     def examine(self) -> tuple[list[Defect], list[Rollout]]:
         """As `check`, and the rollouts that could be read, whose videos are still to be screened."""
         _require_folder(self._folder)
