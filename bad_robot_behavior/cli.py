@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 found problems, 2 used wrongly, 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -40,7 +41,8 @@ class Group(click.Group):
         except OSError as error:
             # A full disk, a folder without write permission: the user can mend it, a traceback would not help.
             place = f"{error.filename}: " if error.filename else ""
-            _fail(f"{place}{error.strerror or error}", 1)
+            cure = ". Free some space and run the same command again" if error.errno == errno.ENOSPC else ""
+            _fail(f"{place}{error.strerror or error}{cure}", 1)
 
 
 def _fail(message: str, code: int) -> None:
@@ -264,7 +266,7 @@ def _print_json(data: Any) -> None:
 def _print_defects(path: Path, kind: str, defects: list[Defect]) -> None:
     for defect in defects:
         click.echo(str(defect))
-    click.echo(f"{path}: {kind}, " + (f"{len(defects)} defects" if defects else "no defects"))
+    click.echo(f"{path}: {kind}, " + (f"{len(defects)} defect{'s' * (len(defects) > 1)}" if defects else "no defects"))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import yaml
 
 from bad_robot_behavior import load
 from bad_robot_behavior.build import build, summary
-from bad_robot_behavior.errors import BadRobotError, RecipeError, SourceError
+from bad_robot_behavior.errors import BadRobotError, RecipeError, ReleaseError, SourceError
 from bad_robot_behavior.validate import validate
 from tests.dumps import hashes, write_dump, write_npz, write_recipe, write_session
 
@@ -227,3 +228,67 @@ def test_wrong_recipes_are_said_before_any_work(tmp_path: Path, dump: Path) -> N
         build(recipe, tmp_path / "release")
     assert not (tmp_path / "release").exists()
     assert not (tmp_path / "release.work").exists()
+
+
+def test_nothing_of_others_is_destroyed(tmp_path: Path, dump: Path, reference: Path) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", dump)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "release.json").write_text('{"name": "my project"}')
+    (foreign / "thesis.txt").write_text("precious")
+    with pytest.raises(ReleaseError, match="is no release"):
+        build(recipe, foreign)
+    noted = tmp_path / "noted"
+    shutil.copytree(reference, noted)
+    (noted / "NOTES.md").write_text("mine")
+    with pytest.raises(ReleaseError, match=r"NOTES\.md is not part of the release"):
+        build(recipe, noted)
+    with pytest.raises(ReleaseError, match="is no folder"):
+        build(recipe, recipe)
+    with pytest.raises(ReleaseError, match="is no place for a release"):
+        build(recipe, Path("/"))
+    with pytest.raises(BadRobotError, match=r"holds thesis\.txt, so it is no work folder|holds release\.json"):
+        build(recipe, tmp_path / "release", work=foreign)
+    with pytest.raises(BadRobotError, match="side by side"):
+        build(recipe, tmp_path / "release", work=tmp_path / "release" / "work")
+    assert (foreign / "thesis.txt").read_text() == "precious"
+    assert not list(tmp_path.glob("*.work")), "it was said before any work"
+
+
+def test_two_builds_do_not_share_a_work_folder(recipe: Path, tmp_path: Path) -> None:
+    first = subprocess.Popen(command("build", recipe, "-o", tmp_path / "release"), stdout=subprocess.DEVNULL)
+    while first.poll() is None and not list(tmp_path.glob("release.work/screen/*")):
+        time.sleep(0.002)
+    with pytest.raises(BadRobotError, match="another build is using it now"):
+        build(recipe, tmp_path / "release")
+    assert first.wait() == 0
+
+
+def test_a_tidied_work_folder_is_filled_again(recipe: Path, reference: Path, tmp_path: Path) -> None:
+    build(recipe, tmp_path / "release")
+    for path in (tmp_path / "release.work" / "files").rglob("*.mp4"):
+        path.unlink()
+    report = build(recipe, tmp_path / "release")
+    assert report.shards_reused == 0
+    assert hashes(tmp_path / "release") == hashes(reference)
+
+
+def test_what_was_ever_in_test_stays_in_test(tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "dump", 6)
+    whole = tmp_path / "whole"
+    shutil.copytree(dump, whole)
+    build(
+        write_recipe(tmp_path / "v1.yaml", dump, split={"train": 0.5, "validation": 0.0, "test": 0.5}), tmp_path / "v1"
+    )
+    ever = {row["rollout_id"] for row in load(tmp_path / "v1").table("rollouts", split="test").to_pylist()}
+    lost = next(p for p in (dump / "evaluation_sessions").iterdir() if in_test(tmp_path / "v1", p.name))
+    shutil.rmtree(lost)
+    split = {"train": 1.0, "validation": 0.0, "test": 0.0}
+    build(write_recipe(tmp_path / "v2.yaml", dump, split=split | {"keep_test": "v1"}), tmp_path / "v2")
+    build(write_recipe(tmp_path / "v3.yaml", whole, split=split | {"keep_test": "v2"}), tmp_path / "v3")
+    assert {row["rollout_id"] for row in load(tmp_path / "v3").table("rollouts", split="test").to_pylist()} == ever
+
+
+def in_test(release: Path, session: str) -> bool:
+    rows = load(release).table("rollouts", ["source_ref"], split="test").column("source_ref").to_pylist()
+    return any(ref.startswith(session) for ref in rows)

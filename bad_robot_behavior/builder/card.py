@@ -150,7 +150,11 @@ def _rejected(manifest: ReleaseManifest) -> str:
     if not counts.rejections_by_code:
         return "none."
     codes = ", ".join(f"{count:,} by `{code}`" for code, count in counts.rejections_by_code.items())
-    return f"{counts.rollouts_rejected:,} of {counts.rollouts_read:,}. Rejections of all kinds: {codes}."
+    return (
+        f"{counts.rollouts_rejected:,} of {counts.rollouts_read:,}. Rejections of all kinds: {codes}. "
+        "Besides rollouts, these can be sessions, preferences, and critiques and reward curves that packaged rollouts "
+        "go without."
+    )
 
 
 def _privacy(manifest: ReleaseManifest, unscrubbed: int) -> str:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from bad_robot_behavior.builder.features import ROLES, SPLITS, TABLES, VIDEO_CONFIG
-from bad_robot_behavior.builder.folder import MANIFEST
+from bad_robot_behavior.builder.reading import MANIFEST
 from bad_robot_behavior.builder.loader import Release
 from bad_robot_behavior.builder.reading import inside, parquet_files, read_manifest
 from bad_robot_behavior.errors import MediaError, ReleaseError

@@ -11,9 +11,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from bad_robot_behavior.builder.reading import MANIFEST, read_manifest
 from bad_robot_behavior.errors import ReleaseError
-
-MANIFEST = "release.json"
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -27,14 +26,14 @@ def release_folder(out: Path) -> Iterator[Path]:
     ReleaseError where `out` is a file or a folder that is no release, or where another process is writing it now.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100 - resolve() would follow a link that the user chose to have
-    _check_target(out)
-    part = out.with_name(f"{out.name}.part")
+    check_target(out)
+    part = out.with_name(f".{out.name}.bad-robot-part")  # a name that nobody else gives to a folder of theirs
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _locked(part):
             try:
                 yield part
-                _check_target(out)
+                check_target(out)
                 _move(part, out)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
@@ -43,11 +42,26 @@ def release_folder(out: Path) -> Iterator[Path]:
         raise ReleaseError(f"{out}: cannot be written: {error.strerror or error}{place}") from error
 
 
-def _check_target(out: Path) -> None:
-    if out.is_dir() and (not any(out.iterdir()) or (out / MANIFEST).is_file()):
+def check_target(out: Path) -> None:
+    """Raise ReleaseError where a release written to `out` would destroy anything but an earlier release."""
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - as above
+    if not out.name:
+        raise ReleaseError(f"{out}: is no place for a release; give the path of a new folder")
+    if not out.exists() and not out.is_symlink():
         return
-    if out.exists() or out.is_symlink():
-        raise ReleaseError(f"{out}: is there already and is no release; move it away or give another folder")
+    if not out.is_dir():
+        raise ReleaseError(f"{out}: is there already and is no folder; give the path of a new folder")
+    if not any(out.iterdir()):
+        return
+    try:
+        manifest = read_manifest(out)
+    except ReleaseError as error:
+        raise ReleaseError(f"{out}: is there already and is no release; move it away or give another folder") from error
+    own = {file.path for file in manifest.files} | {MANIFEST}
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out).as_posix()
+        if not path.is_dir() and name not in own:
+            raise ReleaseError(f"{out}: {name} is not part of the release there and would be lost; move it away")
 
 
 @contextlib.contextmanager
@@ -76,7 +90,7 @@ def _move(part: Path, out: Path) -> None:
         return
     if _exchange(part, out):
         return  # `part` is now the earlier release, which the caller removes
-    old = out.with_name(f"{out.name}.old")
+    old = part.with_name(f"{part.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     out.replace(old)
     part.replace(out)

@@ -14,7 +14,7 @@ import yaml
 from bad_robot_behavior import schema
 from bad_robot_behavior.builder.card import card
 from bad_robot_behavior.builder.croissant import croissant
-from bad_robot_behavior.builder.folder import MANIFEST
+from bad_robot_behavior.builder.reading import MANIFEST
 from bad_robot_behavior.schema import LicenseVerdict, Recipe, ReleaseFile, ReleaseManifest
 
 _SCHEMA = Path(schema.__file__).parent

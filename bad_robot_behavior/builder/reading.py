@@ -11,9 +11,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bad_robot_behavior.builder.folder import MANIFEST
 from bad_robot_behavior.errors import ReleaseError
 from bad_robot_behavior.schema import ReleaseManifest, shorten
+
+MANIFEST = "release.json"
 
 
 def read_manifest(root: Path) -> ReleaseManifest:

@@ -1,1 +1,1 @@
-"""Raw rollouts to curated rollouts: sources/ reads them, then one stage each in the order of build.STAGES."""
+"""Raw rollouts to curated rollouts: sources/ reads them, then one stage each in the order of shards.STAGES."""

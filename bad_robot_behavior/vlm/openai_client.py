@@ -7,6 +7,7 @@ data URLs, `json_schema` becomes a strict `response_format`.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import base64
 import concurrent.futures
 import os
@@ -126,6 +127,12 @@ class OpenAIClient:
             max_retries=0,
             timeout=self.settings.timeout_s,
         ) as api:
+            if not self.counters["requests_answered"]:
+                # The first request goes alone: where nobody answers it, the others need not wait for their time-outs.
+                await self._work(api, itertools.islice(waiting, 1), answers)
+                (first,) = answers.values()
+                if first.lack == "transport":
+                    return dict.fromkeys(requests, first)
             number = min(self.settings.concurrency, len(requests))
             workers = [asyncio.create_task(self._work(api, waiting, answers)) for _ in range(number)]
             try:
