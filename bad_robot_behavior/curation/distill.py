@@ -15,10 +15,33 @@ import msgspec
 
 from bad_robot_behavior.curation import keywords
 from bad_robot_behavior.curation.stage import Store
-from bad_robot_behavior.schema import Critique, DistillSettings, Failure, Rejection, Rollout, Severity, taxonomy
-from bad_robot_behavior.vlm.answers import BadAnswer, Checked, ask_checked, read_json
+from bad_robot_behavior.schema import (
+    Critique,
+    DistillSettings,
+    Failure,
+    Rejection,
+    Rollout,
+    Rule,
+    Severity,
+    reject,
+    rule,
+    taxonomy,
+)
+from bad_robot_behavior.vlm.answers import BadAnswer, Checked, ask_checked, read_json, without_server_words
 from bad_robot_behavior.vlm.client import Client, Message, Request
 from bad_robot_behavior.vlm.prompts import read_prompt
+
+UNUSABLE_ANSWER = rule(
+    "distill.unusable_answer",
+    "A critique rests on an answer of the model that its schema and the taxonomy allow, at the latest on repair.",
+    cure="Raise distill.max_tokens where answers were cut off, else take a model that keeps to a JSON schema, and "
+    "build again. To ask the same model again, first remove `distill` and `requests.sqlite` from the work folder.",
+)
+LONG_FEEDBACK = rule(
+    "distill.long_feedback",
+    "The feedback of a session is read up to 20,000 characters in all; longer feedback gives no critique.",
+    cure="See that no log or other file was pasted into the feedback, shorten it and build again.",
+)
 
 MAX_FEEDBACK = 20_000
 """Characters of feedback of one session beyond which it is not read: no person writes that about two rollouts."""
@@ -50,12 +73,21 @@ class Sorted(msgspec.Struct, frozen=True, kw_only=True):
     failures: tuple[tuple[str, str, Severity | None, str], ...]
 
 
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one session: by rollout_id what was found, or the rule for which nothing was, and how it broke."""
+
+    found: dict[str, Sorted]
+    broken: Rule | None = None
+    detail: str = ""
+
+
 class Distill:
     """Feedback to critique and failures, by a model behind `client`, or by the keyword rule where that is None.
 
     A span that does not stand in the feedback letter by letter takes its claim with it. An answer that breaks the
-    schema or the taxonomy is asked once more; then the session's rollouts pass on as they came, and `report()` counts
-    it. Failures that are there already are kept. Raises EndpointError where the endpoint does not answer.
+    schema or the taxonomy is asked once more; then the session's rollouts pass on as they came, and after them comes a
+    rejection of subject `critique` for each, as also where the feedback is too long. `report()` counts both. Failures
+    that are there already are kept. Raises EndpointError where the endpoint does not answer.
     """
 
     name: ClassVar[str] = "distill"
@@ -88,11 +120,14 @@ class Distill:
     def run(self, rollouts: Iterable[Rollout], store: Store) -> Iterator[Rollout | Rejection]:
         sessions = (list(group) for _, group in itertools.groupby(rollouts, key=lambda rollout: rollout.session_id))
         while batch := list(itertools.islice(sessions, _SESSIONS_AT_ONCE)):
-            for session, found in zip(batch, self._sort([self._case(session) for session in batch]), strict=True):
+            for session, settled in zip(batch, self._sort([self._case(session) for session in batch]), strict=True):
                 for rollout in session:
-                    yield self._with(rollout, found.get(rollout.rollout_id))
+                    yield self._with(rollout, settled.found.get(rollout.rollout_id))
+                if settled.broken is not None:
+                    for rollout in filter(_is_written_about, session):
+                        yield reject(rollout, "distill", settled.broken, settled.detail, subject="critique")
 
-    def _case(self, session: Sequence[Rollout]) -> Case | None:
+    def _case(self, session: Sequence[Rollout]) -> Case | Settled:
         said = session[0].session
         labels = dict(said.labels)
         known = set(labels.values())
@@ -110,25 +145,26 @@ class Distill:
         feedback = said.feedback if said.feedback and said.feedback.strip() else None
         if feedback is None and not own:
             self._counters["sessions_without_feedback"] += 1
-            return None
-        if len(feedback or "") + sum(map(len, own.values())) > MAX_FEEDBACK:
+            return Settled(found={})
+        length = len(feedback or "") + sum(map(len, own.values()))
+        if length > MAX_FEEDBACK:
             self._counters["sessions_with_too_long_feedback"] += 1
-            return None
+            return Settled(found={}, broken=LONG_FEEDBACK, detail=f"the session's feedback has {length:,} characters")
         self._counters["sessions_with_feedback"] += 1
         return Case(instruction=session[0].instruction, labels=labels, feedback=feedback, own=own)
 
-    def _sort(self, cases: list[Case | None]) -> list[dict[str, Sorted]]:
-        """For each session what was found, by rollout_id."""
-        present = [case for case in cases if case is not None]
+    def _sort(self, cases: list[Case | Settled]) -> list[Settled]:
+        """For each session what came of it."""
+        present = [case for case in cases if isinstance(case, Case)]
         if self.client is None:
             found = iter([self._by_rule(case) for case in present])
         else:
             requests = [self._request(case, self.client.model) for case in present]
             checked = ask_checked(self.client, requests, lambda i, text: self._read(present[i], text))
             found = iter([self._settle(case, result) for case, result in zip(present, checked, strict=True)])
-        return [{} if case is None else next(found) for case in cases]
+        return [next(found) if isinstance(case, Case) else case for case in cases]
 
-    def _by_rule(self, case: Case) -> dict[str, Sorted]:
+    def _by_rule(self, case: Case) -> Settled:
         said = [] if case.feedback is None else keywords.attribute(case.feedback, list(case.labels))
         for label, own in case.own.items():
             said += keywords.attribute_own(own, label, [other for other in case.labels if other != label])
@@ -144,7 +180,7 @@ class Distill:
             if texts:
                 claims = tuple((category, kind, None, text) for (category, kind), text in failures.items())
                 found[rollout_id] = Sorted(critique=" ".join(texts), spans=texts, failures=claims)
-        return found
+        return Settled(found=found)
 
     def _request(self, case: Case, model: str) -> Request:
         # The mark hangs on the texts themselves, so no text can hold its own closing mark.
@@ -186,11 +222,12 @@ class Distill:
                     raise BadAnswer("a statement repeats these instructions instead of sorting the feedback")
         return entries
 
-    def _settle(self, case: Case, result: Checked[dict[str, Any]]) -> dict[str, Sorted]:
+    def _settle(self, case: Case, result: Checked[dict[str, Any]]) -> Settled:
         self._counters["answers_repaired"] += result.value is not None and len(result.answers) > 1
         if result.value is None:
             self._counters["sessions_with_unusable_answer"] += 1
-            return {}
+            detail = without_server_words(result.error or "no answer")
+            return Settled(found={}, broken=UNUSABLE_ANSWER, detail=detail)
         found: dict[str, Sorted] = {}
         for label, rollout_id in case.labels.items():
             entry = result.value[label]
@@ -210,7 +247,7 @@ class Distill:
                 self._counters["critiques_dropped"] += 1
                 critique = None
             found[rollout_id] = Sorted(critique=critique, spans=spans, failures=tuple(claims))
-        return found
+        return Settled(found=found)
 
     def _with(self, rollout: Rollout, found: Sorted | None) -> Rollout:
         if found is None:
@@ -242,6 +279,10 @@ class Distill:
             changes["failures"] = (*rollout.failures, *new)
             self._counters["failures"] += len(new)
         return msgspec.structs.replace(rollout, **changes)
+
+
+def _is_written_about(rollout: Rollout) -> bool:
+    return any(text and text.strip() for text in (rollout.session.feedback, rollout.feedback))
 
 
 def _listing(known: taxonomy.Taxonomy) -> str:

@@ -19,10 +19,28 @@ from numpy.typing import NDArray
 from bad_robot_behavior import media
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import MediaError
-from bad_robot_behavior.schema import Preference, Rejection, RewardCurve, RewardSettings, Role, Rollout, Video
+from bad_robot_behavior.schema import (
+    Preference,
+    Rejection,
+    RewardCurve,
+    RewardSettings,
+    Role,
+    Rollout,
+    Video,
+    reject,
+    rule,
+)
 from bad_robot_behavior.scorers.gvl import GVL, EncodedClip
 from bad_robot_behavior.scorers.scorer import Clip, Curve
+from bad_robot_behavior.vlm.answers import without_server_words
 from bad_robot_behavior.vlm.client import Client
+
+NO_READABLE_SAMPLE = rule(
+    "reward.no_readable_sample",
+    "Where a model judges a rollout, at least one of the samples asked of it can be read, at the latest on repair.",
+    cure="Take a model that reads pictures and keeps to a JSON schema, and build again. To ask the same model again, "
+    "first remove `reward` and `requests.sqlite` from the work folder.",
+)
 
 ROLES: tuple[Role, ...] = ("exterior_1", "exterior_2", "wrist")
 """The view that is judged: the first of these that a rollout has. A wrist view alone is the last resort."""
@@ -52,8 +70,8 @@ class Reward:
     Each rollout gets one entry more in `rewards`. Only a kept sample (`self_distilled`, agreement `match`) becomes the
     rollout's `reward`, and only where none was chosen before, such as a simulator's true one. Otherwise the entry is
     the mean of the samples that could be read (`sampled`), with agreement `no_match`, or `not_usable` where the rollout
-    stands in no pair with a human's choice and both rollouts present. A rollout in several pairs is judged by the first
-    usable one in the session's order. Where no sample could be read, there is no entry, and `report()` counts it.
+    stands in no usable pair (`usable_pairs`). A rollout in several is judged by the first in the session's order. Where
+    no sample could be read, there is no entry, `report()` counts it, and a rejection of subject `reward_curve` follows.
 
     Raises EndpointError where the endpoint does not answer, and MediaError for a video that does not decode: the screen
     stage has let pass only those that do.
@@ -98,15 +116,18 @@ class Reward:
                 batch = []
         yield from self._judge(self.scorer, batch)
 
-    def _judge(self, scorer: GVL, sessions: list[list[Rollout]]) -> Iterator[Rollout]:
+    def _judge(self, scorer: GVL, sessions: list[list[Rollout]]) -> Iterator[Rollout | Rejection]:
         rollouts = [rollout for session in sessions for rollout in session]
         shown = [show(rollout, scorer) for rollout in rollouts]
         curves = scorer.sample_encoded([clip for _, _, clip in shown], self.settings.samples)
         drawn: dict[str, Drawn] = {}
+        unread: dict[str, str] = {}  # rollout_id -> why there is no curve
         for rollout, (role, index, _), found in zip(rollouts, shown, curves, strict=True):
             self._count(found)
             values = tuple(curve.value for curve in found)
             drawn[rollout.rollout_id] = Drawn(role=role, frame_index=index, samples=values)
+            if all(curve.value is None for curve in found):
+                unread[rollout.rollout_id] = _why(found)
         for session in sessions:
             pairs = usable_pairs(session)
             kept = {pair.pair_id: self._select(pair, drawn) for pair in dict.fromkeys(pairs.values())}
@@ -115,6 +136,10 @@ class Reward:
                 yield self._with(
                     scorer, rollout, drawn[rollout.rollout_id], None if pair is None else kept[pair.pair_id]
                 )
+                if rollout.rollout_id in unread:
+                    yield reject(
+                        rollout, "reward", NO_READABLE_SAMPLE, unread[rollout.rollout_id], subject="reward_curve"
+                    )
 
     def _select(self, pair: Preference, drawn: Mapping[str, Drawn]) -> Kept:
         margins = pair_margins(pair, drawn[pair.rollout_a].samples, drawn[pair.rollout_b].samples)
@@ -162,6 +187,13 @@ class Reward:
         self._counters["samples_unreadable"] += sum(curve.value is None for curve in curves)
 
 
+def _why(curves: Sequence[Curve]) -> str:
+    """Why no curve of a rollout could be read: the commonest reason, the earliest of equals."""
+    reasons = Counter(without_server_words(curve.error or "no answer") for curve in curves)
+    reason, count = reasons.most_common(1)[0]
+    return f"{count} of {len(curves)} samples: {reason}"
+
+
 def show(rollout: Rollout, scorer: GVL) -> tuple[Role, tuple[int, ...], EncodedClip]:
     """The view that is judged, the indices of its sampled frames, and these as they are sent. Decoded once."""
     role, video = view(rollout)
@@ -189,18 +221,27 @@ def view(rollout: Rollout) -> tuple[Role, Video]:
 
 
 def usable_pairs(session: Sequence[Rollout]) -> dict[str, Preference]:
-    """For each rollout the pair that it is judged by: the first with a choice (no tie) and both rollouts present."""
-    present = {rollout.rollout_id for rollout in session}
+    """For each rollout the pair that it is judged by: the first usable one in the session's order.
+
+    A pair is usable where a human chose (no tie), both rollouts are present, and their scores, where both are known,
+    differ: of two equal scores the human said in one place that neither is better, whatever was said in the other.
+    """
+    present = {rollout.rollout_id: rollout for rollout in session}
     pairs: dict[str, Preference] = {}
     for pair in session[0].session.preferences:
         if (
             pair.preference != "tie"
             and pair.rollout_a != pair.rollout_b
-            and {pair.rollout_a, pair.rollout_b} <= present
+            and {pair.rollout_a, pair.rollout_b} <= present.keys()
+            and not _equal_scores(present[pair.rollout_a], present[pair.rollout_b])
         ):
             pairs.setdefault(pair.rollout_a, pair)
             pairs.setdefault(pair.rollout_b, pair)
     return pairs
+
+
+def _equal_scores(a: Rollout, b: Rollout) -> bool:
+    return a.score is not None and a.score == b.score
 
 
 def pair_margins(pair: Preference, a: Sequence[Value | None], b: Sequence[Value | None]) -> list[float | None]:

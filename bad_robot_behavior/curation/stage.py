@@ -66,8 +66,11 @@ class Source(Protocol):
 
 
 class Stage(Protocol):
-    """One step from raw to curated rollouts. Rollouts of a session arrive next to each other, and none is lost:
-    for each one that comes in, exactly one rollout or rejection comes out, in the same order."""
+    """One step from raw to curated rollouts. Rollouts of a session arrive next to each other, and none is lost.
+
+    For each one that comes in, exactly one rollout or one rejection of subject `rollout` comes out, in the same order.
+    Rejections of parts (subject `critique`, `reward_curve`) come beside these, for rollouts that go on without them.
+    """
 
     name: ClassVar[str]
 

@@ -288,13 +288,10 @@ class Demonstration(Record, frozen=True, kw_only=True):
 
 
 class Rejection(Record, frozen=True, kw_only=True):
-    """Something that was read, or asked of a model, and is not packaged, and why. Carries no personal data.
-
-    A critique or reward curve is a part that its rollout is packaged without.
-    """
+    """What was read and not packaged, or what a packaged rollout goes without, and why. Carries no personal data."""
 
     subject: RejectionSubject
-    subject_id: Annotated[Id, Meta(description="of the rollout, for a critique or reward curve too")]
+    subject_id: Annotated[Id, Meta(description="id of the subject; of its rollout, for a critique or reward curve")]
     session_id: Id | None
     source: Text
     source_ref: Text

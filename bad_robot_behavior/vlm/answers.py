@@ -81,6 +81,11 @@ def ask_checked(client: Client, requests: Sequence[Request], check: Callable[[in
     return [result for result in results if result is not None]
 
 
+def without_server_words(error: str) -> str:
+    """The `error` of a Checked as it may be published: what a server says when it refuses can quote the request."""
+    return re.sub(r"\brefused: .*", "the endpoint or the model refused the request", error, flags=re.DOTALL)
+
+
 def _ask(client: Client, requests: Sequence[Request]) -> list[Answer]:
     answers = client.ask(requests) if requests else []
     for answer in answers:

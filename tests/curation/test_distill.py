@@ -12,7 +12,7 @@ import pytest
 from bad_robot_behavior.curation.distill import MAX_FEEDBACK, Distill
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import EndpointError
-from bad_robot_behavior.schema import DistillSettings, EndpointSettings, Failure, Rollout, Session
+from bad_robot_behavior.schema import DistillSettings, EndpointSettings, Failure, Rejection, Rollout, Session
 from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.client import Answer, Request
 from bad_robot_behavior.vlm.openai_client import OpenAIClient
@@ -33,6 +33,25 @@ def run(rollouts: list[Rollout], client: Any = None) -> tuple[list[Rollout], dic
     made = list(stage.run(rollouts, Store(Path("unused"))))
     assert [r.rollout_id for r in made if isinstance(r, Rollout)] == [r.rollout_id for r in rollouts]
     return [r for r in made if isinstance(r, Rollout)], stage.report()
+
+
+def order(rollouts: list[Rollout], client: Any = None) -> list[tuple[str, str]]:
+    """What the stage gives out, as (subject, rollout_id), after a look at its rejections."""
+    made = list(Distill(DistillSettings(), client).run(rollouts, Store(Path("unused"))))
+    for item in made:
+        if isinstance(item, Rejection):
+            of = next(rollout for rollout in rollouts if rollout.rollout_id == item.subject_id)
+            assert (item.stage, item.session_id, item.source_ref) == ("distill", of.session_id, of.source_ref)
+    return [
+        (item.subject, item.subject_id) if isinstance(item, Rejection) else ("rollout passed", item.rollout_id)
+        for item in made
+    ]
+
+
+def refusals(rollouts: list[Rollout], client: Any = None) -> list[tuple[str, str, str]]:
+    """(subject_id, code, detail) of the critiques that could not be had."""
+    made = Distill(DistillSettings(), client).run(rollouts, Store(Path("unused")))
+    return [(r.subject_id, r.code, r.detail) for r in made if isinstance(r, Rejection) and r.subject == "critique"]
 
 
 def entry(label: str, critique: str | None = None, spans: tuple[str, ...] = (), **failure: Any) -> dict[str, Any]:
@@ -191,6 +210,41 @@ def test_nonsense_is_repaired_once_then_the_rollouts_pass_without(answer: str, t
     assert report["answers_repaired"] == 1
 
 
+@pytest.mark.rule("distill.unusable_answer")
+def test_an_unusable_answer_is_a_rejection_of_each_critique_after_the_rollouts(tmp_path: Path) -> None:
+    rollouts = [r for i in range(3) for r in pair(tmp_path, FEEDBACK, f"s{i}", instruction=f"move {i} cups")]
+    client = StubClient(lambda request: "no idea" if "move 1 cups" in str(request.messages[1].parts) else GOOD)
+    ids = [rollout.rollout_id for rollout in rollouts]
+    passed = [("rollout passed", rollout_id) for rollout_id in ids]
+    assert order(rollouts, client) == [*passed[:4], ("critique", ids[2]), ("critique", ids[3]), *passed[4:]]
+    reason = "not valid JSON: Expecting value at character 0"
+    said = f"{reason}; after one repair request: {reason}"
+    assert refusals(rollouts, client) == [(name, "distill.unusable_answer", said) for name in ids[2:4]]
+
+
+def test_only_a_rollout_that_was_written_about_can_lack_a_critique(tmp_path: Path) -> None:
+    a, b = pair(tmp_path, None)
+    b = msgspec.structs.replace(b, feedback="It knocked over the bottle.")
+    assert [name for name, _, _ in refusals([a, b], StubClient(lambda request: ""))] == [b.rollout_id]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(text=None, lack="empty", error="the answer has no text"), "empty: the answer has no text"),
+        (Answer(text=None, lack="refused", error='answered 400: bad "Jo spilled'), "the endpoint or the model refused"),
+    ],
+)
+def test_a_rejection_says_why_and_repeats_nothing_that_a_server_said(answer: Answer, said: str, tmp_path: Path) -> None:
+    for client in (
+        StubClient(lambda request: answer),
+        StubClient(lambda request: "no idea" if len(request.messages) == 2 else answer),
+    ):
+        found = refusals(pair(tmp_path), client)
+        assert len(found) == 2
+        assert all(said in detail and "Jo" not in detail for _, _, detail in found)
+
+
 def test_an_endpoint_that_is_down_stops_the_stage(tmp_path: Path) -> None:
     client = StubClient(lambda request: Answer(text=None, lack="transport", error="answered 503"))
     with pytest.raises(EndpointError, match="503"):
@@ -237,6 +291,7 @@ def test_a_model_that_obeys_planted_orders_leaks_nothing(planted: str, tmp_path:
         assert report["sessions_with_unusable_answer"] == 1
 
 
+@pytest.mark.rule("distill.long_feedback")
 def test_feedback_without_end_is_not_sent(tmp_path: Path) -> None:
     client = StubClient(lambda request: GOOD)
     rollouts = pair(tmp_path, FEEDBACK * (MAX_FEEDBACK // len(FEEDBACK) + 1))
@@ -244,6 +299,12 @@ def test_feedback_without_end_is_not_sent(tmp_path: Path) -> None:
     assert made == rollouts
     assert client.asked == []
     assert report["sessions_with_too_long_feedback"] == 1
+    length = len(rollouts[0].session.feedback or "")
+    for reader in (client, None):
+        assert refusals(rollouts, reader) == [
+            (rollout.rollout_id, "distill.long_feedback", f"the session's feedback has {length:,} characters")
+            for rollout in rollouts
+        ]
 
 
 def test_many_sessions_keep_their_order(tmp_path: Path) -> None:

@@ -18,7 +18,16 @@ from bad_robot_behavior import media
 from bad_robot_behavior.curation.reward import Reward, keep, pair_margins, usable_pairs
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import EndpointError, MediaError
-from bad_robot_behavior.schema import EndpointSettings, Preference, RewardSettings, Rollout, Session, Videos, pair_id
+from bad_robot_behavior.schema import (
+    EndpointSettings,
+    Preference,
+    Rejection,
+    RewardSettings,
+    Rollout,
+    Session,
+    Videos,
+    pair_id,
+)
 from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.client import Answer, Image, Request
 from bad_robot_behavior.vlm.openai_client import OpenAIClient
@@ -138,6 +147,33 @@ def test_no_readable_sample_is_no_curve(tmp_path: Path) -> None:
     assert report["pairs_no_match"] == 1
 
 
+@pytest.mark.rule("reward.no_readable_sample")
+def test_a_curve_that_cannot_be_had_is_a_rejection_beside_its_rollout(tmp_path: Path) -> None:
+    a, b = make_pair(tmp_path)
+    client = plans([a, b], [[50, None, None, 20, 40, None], [None] * 8])
+    made = list(Reward(SETTINGS, client).run([a, b], Store(Path("unused"))))
+    assert [item.rollout_id for item in made if isinstance(item, Rollout)] == [a.rollout_id, b.rollout_id]
+    (lost,) = [item for item in made if isinstance(item, Rejection)]
+    assert (lost.subject, lost.subject_id, lost.session_id) == ("reward_curve", b.rollout_id, b.session_id)
+    assert (lost.stage, lost.code) == ("reward", "reward.no_readable_sample")
+    assert lost.detail.startswith("4 of 4 samples: not valid JSON")
+
+
+def test_a_rejection_repeats_nothing_that_a_server_said(tmp_path: Path) -> None:
+    client = StubClient(lambda request: Answer(text=None, lack="refused", error="answered 400: cannot read Jo's cup"))
+    made = Reward(SETTINGS, client).run(make_pair(tmp_path), Store(Path("unused")))
+    details = [item.detail for item in made if isinstance(item, Rejection)]
+    assert details == ["4 of 4 samples: the endpoint or the model refused the request"] * 2
+
+
+def test_equal_scores_make_a_pair_unusable_and_unknown_ones_do_not(tmp_path: Path) -> None:
+    a, b = make_pair(tmp_path)
+    for first, second, usable in ((0.5, 0.5, False), (0.0, 0.0, False), (0.5, 0.4, True), (None, None, True)):
+        pair = [msgspec.structs.replace(a, score=first), msgspec.structs.replace(b, score=second)]
+        assert bool(usable_pairs(pair)) == usable
+    assert usable_pairs([msgspec.structs.replace(a, score=None), b])
+
+
 def test_ties_and_missing_partners_are_not_usable(tmp_path: Path) -> None:
     tied = list(make_pair(tmp_path, "s1", preference="tie"))
     alone = list(make_pair(tmp_path, "s2"))[:1]
@@ -157,7 +193,9 @@ def choice(a: str, b: str, preference: str, session: str = "5" * 20) -> Preferen
 
 def test_a_rollout_in_several_pairs_is_judged_by_the_first_usable_one(tmp_path: Path) -> None:
     video = make_video(tmp_path / "v.mp4")
-    rollouts = [make_rollout(video, label=label) for label in "ABC"]
+    rollouts = [
+        make_rollout(video, label=label, score=score) for label, score in zip("ABC", (0.2, 0.4, 0.6), strict=True)
+    ]
     a, b, c = (rollout.rollout_id for rollout in rollouts)
     preferences = (
         choice(a, b, "tie"),
