@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from bad_robot_behavior import load
 from bad_robot_behavior.build import build
 from tests.dumps import write_dump, write_npz, write_recipe, write_session
 from tests.factories import make_video
@@ -120,3 +121,18 @@ def test_rejections_name_nobody(what: str, tmp_path: Path) -> None:
     column = pq.read_table(tmp_path / "release" / "rejections.parquet").column(what).to_pylist()
     assert len(column) == 2
     assert not any("jane" in text or "example.org" in text for text in column)
+
+
+def test_an_attribution_keeps_its_names_and_loses_its_addresses(tmp_path: Path) -> None:
+    lab = tmp_path / "lab"
+    make_video(lab / "one" / "A.mp4")
+    session = {"instruction": "wipe", "evaluator": "Karin Brandt", "rollouts": {"A": {"video": "A.mp4", "score": 0.1}}}
+    (lab / "one" / "session.yaml").write_text(yaml.safe_dump(session))
+    about = {"license": "MIT", "license_evidence": "LICENSE", "attribution": "Karin Brandt, karin@example.org"}
+    (lab / "lab.yaml").write_text(yaml.safe_dump(about))
+    source = {"name": "lab", "kind": "folder", "path": str(lab)}
+    build(write_recipe(tmp_path / "recipe.yaml", lab, sources=[source]), tmp_path / "release")
+    rows = load(tmp_path / "release").table("rollouts", ["attribution", "evaluator"]).to_pylist()
+    assert [row["attribution"] for row in rows] == ["Karin Brandt, <EMAIL_1>"]
+    assert rows[0]["evaluator"].startswith("ev_")
+    assert "Karin Brandt, <EMAIL_1>" in (tmp_path / "release" / "LICENSES.md").read_text().replace("\\", "")

@@ -150,6 +150,15 @@ def test_an_instruction_on_both_sides(copy: Path) -> None:
     assert rules(copy) == {"release.file_changed", "release.instruction_leak"}
 
 
+@pytest.mark.rule("release.video_leak")
+def test_a_video_on_both_sides(copy: Path) -> None:
+    provenance = dict(first(copy)["provenance"]) | {"fingerprint": ["0123456789abcdef" * 8]}
+    change(copy, "rollouts", {"provenance": provenance})
+    near = provenance | {"fingerprint": ["0123456789abcdee" * 8]}
+    change(copy, "rollouts", {"provenance": near}, split="test")
+    assert rules(copy) == {"release.file_changed", "release.video_leak"}
+
+
 def test_rows_are_held_to_their_contract(copy: Path) -> None:
     change(copy, "rollouts", {"score": 1.5})
     defects = [defect for defect in check(copy) if defect.rule.startswith("schema.")]

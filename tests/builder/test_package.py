@@ -177,7 +177,7 @@ def test_an_earlier_release_is_replaced_and_anything_else_is_not(rollouts: list[
         make_release(tmp_path / "thesis", rollouts)
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "years of work"
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ReleaseError, match="is no release"):
+    with pytest.raises(ReleaseError, match="is no folder"):
         make_release(tmp_path / "file", rollouts)
 
 

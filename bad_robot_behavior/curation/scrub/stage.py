@@ -81,7 +81,10 @@ class _Redactor:
         self._seen: dict[tuple[str, bool], int] = {}
 
     def __call__(self, text: str, field: str) -> str:
-        made, count = self._text.scrub(text, camera=field == "camera")
+        # An attribution is the name that the owner of the rights wants to be called by, and a licence may demand it:
+        # it loses addresses and numbers, not names.
+        words = SessionText() if field == "attribution" else self._text
+        made, count = words.scrub(text, camera=field == "camera")
         self._seen[text, field == "camera"] = count
         return made
 
@@ -127,7 +130,7 @@ class Scrub:
         text = SessionText(sorted(person for person in people if person is not None))
 
         def learn(string: str, field: str) -> str:
-            if field != "camera":
+            if field not in ("camera", "attribution"):
                 text.learn(string)
             return string
 

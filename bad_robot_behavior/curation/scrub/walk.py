@@ -23,8 +23,6 @@ KEEP = frozenset(
         *("preference", "presented_first", "split", "role", "provenance", "agreement", "verdict", "codec"),
         # places of files on this machine, which packaging leaves behind
         *("path", "trajectory"),
-        # what the owner of the rights asks to be called in public; a licence may demand it, letter by letter
-        "attribution",
         # handled on their own by the stage
         *("evaluator", "annotator", "site", "instruction_key", "privacy"),
     }
