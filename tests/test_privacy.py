@@ -95,7 +95,7 @@ def test_a_dump(tmp_path: Path) -> None:
     metadata = {
         "evaluator_name": "Karin.Brandt@Example.ORG",
         "evaluation_location": "lab of karin.brandt@example.org",
-        "longform_feedback": "Policy A dropped it, Brandt says. Policy B on lab-gpu-07.local did, call +1 555 0142 777.",
+        "longform_feedback": "Policy A dropped it, Brandt says. Policy B on lab-gpu-07.local ran. Call +1 555 0142 777",
     }
     kept = write_session(dump, "kept", seed=7, metadata=metadata)
     video = next((kept / "A_policy_a").glob("*_left.mp4"))

@@ -24,6 +24,18 @@ def classes(results: Results) -> dict[str, str]:
     return {name: f"c{i % 6}" for i, name in enumerate(models)} | {name: f"f{i % 4}" for i, name in enumerate(floors)}
 
 
+def shortened(name: str, limit: int) -> str:
+    """A name of at most `limit` characters, cut in its middle: scorers often differ at the end only."""
+    tail = limit // 3
+    return name if len(name) <= limit else f"{name[: limit - tail - 1]}…{name[-tail:]}"
+
+
+def label(name: str, limit: int = 60) -> str:
+    """A name as HTML; one that is cut has the whole of it as its title."""
+    cut = shortened(name, limit)
+    return escape(name) if cut == name else f'<span title="{escape(name)}">{escape(cut)}</span>'
+
+
 def category_title(category: str) -> str:
     """What a category is called on the page."""
     if category in COMBINED:
@@ -66,8 +78,9 @@ def _x(value: float) -> float:
 
 def _bar(row: Ordering, y: int, colour: str) -> str:
     middle = y + _ROW // 2
-    name = row.scorer if len(row.scorer) <= 26 else row.scorer[:25] + "…"
-    parts = [f'<text x="{_LEFT - 8}" y="{middle + 4}" text-anchor="end">{escape(name)}</text>']
+    name = shortened(row.scorer, 26)
+    title = "" if name == row.scorer else f"<title>{escape(row.scorer)}</title>"
+    parts = [f'<text x="{_LEFT - 8}" y="{middle + 4}" text-anchor="end">{escape(name)}{title}</text>']
     number = row.strict
     if number.value is None:
         text = "no answer"
@@ -140,8 +153,8 @@ def curves(lines: Sequence[Line], failures: Sequence[Mapping[str, Any]], num_fra
         parts.append(f'<polyline class="line {line.colour}" points="{" ".join(f"{a},{b}" for a, b in points)}"/>')
         parts += [f'<circle class="dot {line.colour}" cx="{a}" cy="{b}" r="3"/>' for a, b in points]
     if lines:
-        parts.append(f'<text x="4" y="{top + 12}" class="dim">{lines[0].high:g}</text>')
-        parts.append(f'<text x="4" y="{bottom - 3}" class="dim">{lines[0].low:g}</text>')
+        parts.append(f'<text x="4" y="{top + 12}" class="dim">{lines[0].high:.3g}</text>')
+        parts.append(f'<text x="4" y="{bottom - 3}" class="dim">{lines[0].low:.3g}</text>')
     else:
         parts.append(f'<text x="{_CURVE_WIDTH // 2}" y="{_CURVE_HEIGHT // 2 + 6}" text-anchor="middle">no curve</text>')
     return (

@@ -97,6 +97,11 @@ TOO_BIG = rule(
     f"Values must lie within -{MAX_VALUE:g} and {MAX_VALUE:g}, so that ties can be told from rounding.",
     cure="Scale all values of the model by the same factor; the order does not change.",
 )
+PROGRESS_RANGE = rule(
+    "predictions.progress_range",
+    'Where the parameters say "kind": "progress", values must lie from 0 to 1.',
+    cure='Say "kind": "reward" for signed values, or leave kind out; do not clamp.',
+)
 NOT_INCREASING = rule(
     "predictions.frame_index_not_increasing",
     "Frame indices must be 0 or more, and increase.",
@@ -175,6 +180,9 @@ def examine(path: Path, release: Release | None = None) -> tuple[pa.Table | None
 
 
 def _load(path: Path, report: _Report) -> pa.Table | None:
+    if path.is_dir():
+        report.file_defect(UNREADABLE, "is a folder, not a parquet file")
+        return None
     try:
         file = pq.ParquetFile(path)
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
@@ -266,7 +274,12 @@ def _check_curves(table: pa.Table, report: _Report) -> None:
     length = value.value_lengths().to_numpy()
     failed = table["error"].combine_chunks().is_valid().to_numpy(zero_copy_only=False)
     wrong = np.flatnonzero((length > 0) == failed)
-    report.rows(CURVE_OR_ERROR, "error", wrong, lambda row: table["error"][row].as_py(), "must be there without values")
+    both, neither = wrong[failed[wrong]], wrong[~failed[wrong]]
+    errors = table["error"]
+    beside = "the error stands beside a curve; remove one of them"
+    report.rows(CURVE_OR_ERROR, "error", both, lambda row: errors[row].as_py(), beside)
+    nothing = "there is neither a curve nor an error; give one of them"
+    report.rows(CURVE_OR_ERROR, "error", neither, lambda row: errors[row].as_py(), nothing)
     index_length = index.value_lengths().to_numpy()
     differ = np.flatnonzero(length != index_length)
     report.rows(
@@ -282,6 +295,11 @@ def _check_curves(table: pa.Table, report: _Report) -> None:
     report.rows(NOT_FINITE, "value", infinite, lambda row: value[row].as_py(), "holds NaN or infinity")
     big = np.unique(parent[np.isfinite(numbers) & (np.abs(numbers) > MAX_VALUE)])
     report.rows(TOO_BIG, "value", big, lambda row: value[row].as_py(), "holds a value that is too big")
+    if (_json_object(table["parameters"][0].as_py()) or {}).get("kind") == "progress":
+        outside = np.unique(parent[np.isfinite(numbers) & ((numbers < 0) | (numbers > 1))])
+        report.rows(
+            PROGRESS_RANGE, "value", outside, lambda row: value[row].as_py(), "is called progress and leaves 0 to 1"
+        )
     frames = index.flatten().to_numpy(zero_copy_only=False)
     owner = index.value_parent_indices().to_numpy()
     falls = np.zeros(len(frames), bool)
@@ -303,6 +321,10 @@ def _check_against(table: pa.Table, release: Release, report: _Report) -> None:
         row["rollout_id"]: {role: video["num_frames"] for role, video in row["videos"].items() if video} for row in rows
     }
     unknown = [i for i, x in enumerate(ids) if x not in frames]
+    if len(unknown) == len(ids):  # another release's file: one sentence, not one for each row
+        message = f"0 of {len(ids)} ids are in this release"
+        report.file_defect(UNKNOWN_ROLLOUT, message, field="rollout_id", value=shorten(ids[0]))
+        return
     report.rows(UNKNOWN_ROLLOUT, "rollout_id", unknown, ids.__getitem__, "is not in the release")
     absent = [i for i, x in enumerate(ids) if x in frames and roles[i] is not None and roles[i] not in frames[x]]
     report.rows(UNKNOWN_ROLE, "role", absent, roles.__getitem__, "is not a camera of this rollout")

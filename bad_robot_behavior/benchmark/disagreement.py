@@ -35,7 +35,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 def worst_pairs(
     release: Release, predictions: Sequence[Predictions], *, split: SplitName | None = None, limit: int = 12
 ) -> list[Pair]:
-    """At most `limit` pairs, one a session, the worst contradiction first; none that no scorer answered."""
+    """At most `limit` pairs, one a session, the worst contradiction first; none that no scorer orders wrongly."""
     table = release.table("rollouts", columns=["rollout_id", "session_id", "score"], split=split)
     table = table.sort_by([("session_id", "ascending"), ("rollout_id", "ascending")])
     ids: list[str] = table["rollout_id"].to_pylist()
@@ -95,7 +95,7 @@ def _candidates(
         return []
     if scaled:
         gaps = np.stack([values[worse] - values[better] for values in scaled])
-        contradiction = np.where(np.isnan(gaps), -np.inf, gaps).max(axis=0)
+        contradiction = np.where(gaps > 0, gaps, -np.inf).max(axis=0)  # NaN, where there is no answer, is not above 0
     else:
         contradiction = np.nan_to_num(score[better] - score[worse], nan=0.0)
     best = np.argsort(-contradiction, kind="stable")[:_KEPT]

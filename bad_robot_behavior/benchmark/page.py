@@ -93,7 +93,7 @@ def _table(results: Results, head: Sequence[str], rows: Sequence[tuple[str, Sequ
         floor = scorer in floors
         kind = ("floor first-floor" if not before else "floor") if floor else ""
         before = floor
-        key = f'<span class="key {colours[scorer]}"></span>{escape(scorer)}'
+        key = f'<span class="key {colours[scorer]}"></span>{charts.label(scorer)}'
         lines.append(f'<tr class="{kind}"><td>{key}</td>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>\n')
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
     body = "".join(lines)
@@ -160,7 +160,8 @@ def _pairs(results: Results, release: Release, predictions: Sequence[Predictions
     chosen = worst_pairs(release, predictions, split=results.split, limit=_PAIRS)
     title = "Where scorers contradict the human most" if predictions else "Pairs that humans tell apart most clearly"
     if not chosen:
-        return f"<h2>{title}</h2>\n<p>There is no such pair.</p>\n"
+        none = "No scorer orders a pair against the human." if predictions else "There is no such pair."
+        return f"<h2>{title}</h2>\n<p>{none}</p>\n"
     shown = [_pair(pair, release, predictions, names, results) for pair in chosen]
     note = (
         "At most one pair a session, worst first. Frames stand above their own moment of the curves; red spans are "
@@ -209,7 +210,7 @@ def _curve(item: Predictions, rollout: str) -> tuple[list[int], list[float]] | N
 
 
 def _verdict(name: str, colour: str, found: Sequence[tuple[list[int], list[float]] | None]) -> str:
-    key = f'<span class="key {colour}"></span>{escape(name)}: '
+    key = f'<span class="key {colour}"></span>{charts.label(name)}: '
     better, worse = found
     if better is None or worse is None:
         return f"<li>{key}no answer for {'both' if better is worse else 'one'}</li>"
@@ -287,7 +288,7 @@ def _notes(results: Results) -> str:
             continue
         settings = escape(json.dumps(item.parameters, sort_keys=True, ensure_ascii=False))
         parts.append(
-            f"<h3>{escape(item.name)}</h3>\n<p>Model <code>{escape(item.model)}</code>"
+            f"<h3>{charts.label(item.name)}</h3>\n<p>Model <code>{escape(item.model)}</code>"
             f"{f', file <code>{escape(item.file)}</code>' if item.file else ''}. Curves for {item.predicted} of "
             f"{item.rollouts} rollouts; {item.missing} are not in the file, {item.failed} have an error in place of a "
             f"curve.</p>\n<p>Parameters <code>{settings}</code></p>\n"

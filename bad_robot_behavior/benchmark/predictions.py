@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -103,8 +104,11 @@ def describe(release: Release) -> dict[str, str]:
 def read(path: Path, release: Release | None = None) -> Predictions:
     """A predictions file, checked by all rules of `check`. Raises PredictionsError that names the first defects."""
     path = Path(path)
+    if path.is_dir():
+        raise PredictionsError(f"{path}: is a folder; give a predictions file (.parquet), as bad-robot score writes it")
     table, defects = examine(path, release)
-    _raise_for(path, defects)
+    against = f" --release {shlex.quote(str(release.path))}" if release is not None else ""
+    _raise_for(path, defects, f"bad-robot validate {shlex.quote(str(path))}{against}")
     if table is None:
         raise PredictionsError(f"{path}: cannot be read")
     value, index = table["value"].combine_chunks(), table["frame_index"].combine_chunks()
@@ -131,9 +135,14 @@ def check(path: Path, release: Release | None = None) -> list[Defect]:
     return examine(Path(path), release)[1]
 
 
-def _raise_for(path: Path, defects: list[Defect]) -> None:
+def _raise_for(path: Path, defects: list[Defect], listing: str | None = None) -> None:
+    """One defect a line, the file named once. listing: the command that lists all of them."""
     if not defects:
         return
-    shown = "; ".join(str(defect).replace(defect.file, path.name) for defect in defects[:_SHOWN])
-    more = f"; and {len(defects) - _SHOWN} more" if len(defects) > _SHOWN else ""
-    raise PredictionsError(f"{path}: {shown}{more}")
+    shown = [str(defect).removeprefix(defect.file).lstrip(": ") for defect in defects[:_SHOWN]]
+    if len(defects) == 1:
+        raise PredictionsError(f"{path}: {shown[0]}")
+    lines = [f"{path}: {len(defects)} defects", *shown]
+    if len(defects) > _SHOWN:
+        lines.append(f"and {len(defects) - _SHOWN} more" + (f": {listing} lists all" if listing else ""))
+    raise PredictionsError("\n  ".join(lines))

@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from bad_robot_behavior.builder.features import ROLES, SPLITS, TABLES, VIDEO_CONFIG
-from bad_robot_behavior.builder.reading import MANIFEST
 from bad_robot_behavior.builder.loader import Release
-from bad_robot_behavior.builder.reading import inside, parquet_files, read_manifest
+from bad_robot_behavior.builder.reading import MANIFEST, inside, parquet_files, read_manifest
 from bad_robot_behavior.errors import MediaError, ReleaseError
 from bad_robot_behavior.media.fingerprint import near_duplicates
 from bad_robot_behavior.schema import Defect, ReleaseManifest, SplitSettings, rule, shorten

@@ -22,8 +22,7 @@ from bad_robot_behavior.builder.features import (
     VIDEO_SCHEMA,
     arrow_schema,
 )
-from bad_robot_behavior.builder.reading import MANIFEST
-from bad_robot_behavior.builder.reading import RowFile, check_bytes, inside, parquet_files, read_manifest
+from bad_robot_behavior.builder.reading import MANIFEST, RowFile, check_bytes, inside, parquet_files, read_manifest
 from bad_robot_behavior.builder.shards import VideoIndex
 from bad_robot_behavior.errors import ReleaseError
 

@@ -102,6 +102,8 @@ def recipe_page() -> str:
         "- Sources have different names: a name goes into ids.",
         "- `scrub` has exactly one of `pseudonym_key_file`, `pseudonym_key_env` and `drop_evaluators: true`.",
         "- `scrub.faces.detector: none` needs `waived_because`.",
+        "- `screen.min_duration_s` is not above `screen.max_duration_s`.",
+        "- `license_checked` is a date that there is.",
     ]
     return "\n".join(lines) + "\n"
 

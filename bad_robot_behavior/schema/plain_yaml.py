@@ -83,6 +83,8 @@ def parse_yaml(text: str) -> Any:
         # The parser's own words quote the file, and rejections must not.
         raise YamlError(f"line {_line(error)} has a tag or key that is not plain data") from error
     except yaml.YAMLError as error:
+        if "\\t" in (getattr(error, "problem", None) or ""):
+            raise YamlError(f"line {_line(error)} has a tab; YAML indents with spaces") from error
         raise YamlError(f"line {_line(error)} is not valid YAML") from error
     except (ValueError, OverflowError) as error:
         raise YamlError("a number in the file is not valid") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,12 +142,17 @@ class Recipe(Record, frozen=True, kw_only=True):
     package: Annotated[PackageSettings, Meta(description="how files are laid out")] = PackageSettings()
     expected_rejections: Annotated[
         dict[str, Annotated[int, Meta(ge=1)]],
-        Meta(description="rule id to number of rejections known and accepted; any other makes `build` exit with 1"),
+        Meta(
+            description="rule id to number of rejections known and accepted; more than that, or any of a rule that is "
+            "not listed, makes `build` exit with 1"
+        ),
     ] = msgspec.field(default_factory=dict)
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe in a YAML file. Raises RecipeError that names the file, the field, the value and what is legal."""
+    """The recipe in a YAML file. Raises RecipeError that names the file, the fields, their values and what is legal."""
+    from bad_robot_behavior.schema.recipe_defects import recipe_defects, refuse  # needs the contract made from Recipe
+
     try:
         data = read_yaml(path)
     except OSError as error:
@@ -155,33 +161,57 @@ def read_recipe(path: Path) -> Recipe:
         ) from error
     except YamlError as error:
         raise RecipeError(f"{path}: is not a recipe: {error}") from error
+    if data is None:
+        raise RecipeError(f"{path}: the file is empty. Start from a recipe such as recipes/example.yaml")
     try:
         recipe = msgspec.convert(data, Recipe, strict=True)
     except msgspec.ValidationError as error:
-        raise RecipeError(f"{path}: {error}. The fields are described in docs/recipe.md") from error
-    for field, value in _numbers(msgspec.to_builtins(recipe)):
-        if not math.isfinite(value):
-            raise RecipeError(f"{path}: {field} is {value}; it must be a finite number")
+        raise refuse(path, recipe_defects(data, str(path), error)) from error
+    wrong = [f"{field} is {value}; it must be a finite number" for field, value in _not_finite(recipe)]
+    wrong = wrong or list(_contradictions(recipe))
+    if wrong:
+        raise refuse(path, wrong)
+    return recipe
+
+
+def _contradictions(recipe: Recipe) -> Iterator[str]:
+    """What holds across fields, or of a date, and cannot be said in a contract."""
     names = [source.name for source in recipe.sources]
     if len(set(names)) != len(names):
-        raise RecipeError(
-            f"{path}: sources have the same name: {', '.join(names)}. A name goes into ids, so each needs its own"
+        yield f"sources have the same name: {', '.join(names)}. A name goes into ids, so each needs its own"
+    for i, source in enumerate(recipe.sources):
+        if source.license_checked is not None and not _is_date(source.license_checked):
+            yield f"sources[{i}].license_checked is {source.license_checked}, which is no date; write it YYYY-MM-DD"
+    screen = recipe.screen
+    if screen.min_duration_s > screen.max_duration_s:
+        yield (
+            f"screen.min_duration_s is {screen.min_duration_s:g}, above screen.max_duration_s, which is "
+            f"{screen.max_duration_s:g}; every rollout would be rejected"
         )
     fractions = recipe.split.train + recipe.split.validation + recipe.split.test
     if abs(fractions - 1) > 1e-9:
-        raise RecipeError(f"{path}: split.train + split.validation + split.test is {fractions:g}; it must be 1")
+        yield f"split.train + split.validation + split.test is {fractions:g}; it must be 1"
     faces = recipe.scrub.faces
     if faces.detector == "none" and not faces.waived_because:
-        raise RecipeError(
-            f"{path}: scrub.faces.detector is none, so scrub.faces.waived_because must say why no face can be seen"
-        )
+        yield "scrub.faces.detector is none, so scrub.faces.waived_because must say why no face can be seen"
     keys = [recipe.scrub.pseudonym_key_file, recipe.scrub.pseudonym_key_env, recipe.scrub.drop_evaluators or None]
     if sum(key is not None for key in keys) != 1:
-        raise RecipeError(
-            f"{path}: scrub needs exactly one of pseudonym_key_file, pseudonym_key_env, drop_evaluators: true; "
+        yield (
+            "scrub needs exactly one of pseudonym_key_file, pseudonym_key_env, drop_evaluators: true; "
             "evaluator names never go into a release as they are"
         )
-    return recipe
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _not_finite(recipe: Recipe) -> list[tuple[str, float]]:
+    return [(field, value) for field, value in _numbers(msgspec.to_builtins(recipe)) if not math.isfinite(value)]
 
 
 def _numbers(value: Any, at: str = "") -> Iterator[tuple[str, float]]:

@@ -7,9 +7,9 @@ data URLs, `json_schema` becomes a strict `response_format`.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import base64
 import concurrent.futures
+import itertools
 import os
 import random
 import re

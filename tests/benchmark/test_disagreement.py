@@ -38,10 +38,17 @@ def test_a_preference_against_the_score_is_a_contradiction_of_a_scorer_that_foll
 
 def test_the_worst_of_several_scorers_decides_whatever_their_scale(release: Release, predict: Predict) -> None:
     good = read(predict(lambda row: row["score"] * 1e-4, name="good.parquet"))
-    bad = read(predict(lambda row: -row["score"] * 1e5, name="bad.parquet"))
+    bad = read(predict(lambda row: -row["score"] * 1e5, name="bad.parquet", parameters="{}"))
     alone = worst_pairs(release, [bad])
     together = worst_pairs(release, [good, bad])
     assert [pair.better for pair in together[:2]] == [pair.better for pair in alone[:2]]
+
+
+def test_a_pair_on_which_every_scorer_is_right_or_ties_is_no_contradiction(release: Release, predict: Predict) -> None:
+    right = read(predict(lambda row: row["score"], name="right.parquet"))
+    tied = read(predict(lambda row: 0.5, name="tied.parquet"))
+    assert worst_pairs(release, [tied]) == []
+    assert len(worst_pairs(release, [right, tied])) == 1  # of three sessions
 
 
 def test_pairs_without_an_answer_are_left_out(release: Release, predict: Predict) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,8 @@ ROW_RULES = [
     ("not_finite", {"value": [[0.1, float("nan")], []]}, 0),
     ("not_finite", {"value": [[float("-inf"), 0.0], []]}, 0),
     ("value_too_big", {"value": [[0.0, 1.5e6], []]}, 0),
+    ("progress_range", {"value": [[0.1, 1.01], []], "parameters": ['{"kind": "progress"}'] * 2}, 0),
+    ("progress_range", {"value": [[-0.01, 1.0], []], "parameters": ['{"kind": "progress"}'] * 2}, 0),
     ("frame_index_not_increasing", {"frame_index": [[5, 5], []]}, 0),
     ("frame_index_not_increasing", {"frame_index": [[5, 0], []]}, 0),
     ("frame_index_not_increasing", {"frame_index": [[-1, 0], []]}, 0),
@@ -208,6 +211,7 @@ ROW_RULES = [
 @pytest.mark.rule("predictions.lengths_differ")
 @pytest.mark.rule("predictions.not_finite")
 @pytest.mark.rule("predictions.value_too_big")
+@pytest.mark.rule("predictions.progress_range")
 @pytest.mark.rule("predictions.frame_index_not_increasing")
 @pytest.mark.rule("predictions.unknown_role")
 @pytest.mark.rule("predictions.mixed_models")
@@ -227,6 +231,46 @@ def test_broken_rows(tmp_path: Path, rule: str, changes: dict[str, Any], row: in
     assert defect.cure in str(defect)
     with pytest.raises(PredictionsError, match=rule):
         read(path)
+
+
+def test_only_progress_is_held_to_its_range(tmp_path: Path) -> None:
+    for parameters in ("{}", '{"kind": "reward"}', '{"kind": ["progress"]}'):
+        columns = table(value=[[-3.0, 2.0], []], parameters=[parameters] * 2)
+        assert rules(put(tmp_path / "p.parquet", columns)) == []
+    edges = table(value=[[0.0, 1.0], []], parameters=['{"kind": "progress"}'] * 2)
+    assert rules(put(tmp_path / "p.parquet", edges)) == []
+
+
+def test_a_row_with_a_curve_and_an_error_and_one_with_neither(tmp_path: Path) -> None:
+    both, neither = check(put(tmp_path / "p.parquet", table(error=["both", None])))
+    assert (both.row, both.message) == (0, "the error stands beside a curve; remove one of them")
+    assert (neither.row, neither.message) == (1, "there is neither a curve nor an error; give one of them")
+
+
+def test_an_error_names_the_file_once_and_each_defect_on_its_line(release: Release, tmp_path: Path) -> None:
+    path = put(tmp_path / "p q.parquet", table(error=["both", None]))
+    with pytest.raises(PredictionsError) as caught:
+        read(path)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{path}: 2 defects"
+    assert [line.startswith(f"  row {i} error: ") for i, line in enumerate(lines[1:])] == [True, True]
+    assert str(caught.value).count(path.name) == 1
+    n = 9
+    ids = [f"{i:020x}" for i in range(n)]
+    many = {name: [column[0]] * n for name, column in table().items()} | {"rollout_id": ids}
+    many |= {"value": [[0.0, float("inf")]] * n, "error": pa.nulls(n, pa.string())}
+    with pytest.raises(PredictionsError) as caught:
+        read(put(path, many), release)
+    assert len(str(caught.value).splitlines()) == 1 + 5 + 1
+    assert str(caught.value).endswith(
+        f"and 4 more: bad-robot validate '{path}' --release {shlex.quote(str(release.path))} lists all"
+    )
+
+
+def test_a_folder_is_no_predictions_file(release: Release) -> None:
+    with pytest.raises(PredictionsError, match=r"is a folder; give a predictions file \(\.parquet\)"):
+        read(release.path)
+    assert rules(release.path) == ["predictions.unreadable"]
 
 
 def test_a_rule_broken_in_very_many_rows_is_counted_not_listed(tmp_path: Path) -> None:
@@ -257,7 +301,10 @@ def real(release: Release, **changes: Any) -> dict[str, list[Any]]:
 def test_against_a_release(release: Release, tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     assert rules(put(path, real(release)), release) == []
-    assert rules(put(path, table()), release) == ["predictions.unknown_rollout"] * 2
+    [none] = check(put(path, table()), release)
+    assert (none.rule, none.message) == ("predictions.unknown_rollout", "0 of 2 ids are in this release")
+    [one] = check(put(path, real(release, rollout_id=[release.rollout_ids[0], B])), release)
+    assert (one.rule, one.row) == ("predictions.unknown_rollout", 1)
     assert rules(put(path, real(release, role=["wrist", None])), release) == ["predictions.unknown_role"]
     [defect] = check(put(path, real(release, frame_index=[[0, 12], []])), release)
     assert (defect.rule, defect.row, defect.value) == ("predictions.frame_index_past_end", 0, "12")

@@ -73,7 +73,7 @@ def test_the_page_holds_strips_curves_spans_and_numbers(release: Release, predic
 
 def test_nothing_is_loaded_from_elsewhere_and_no_script(release: Release, predict: Predict, tmp_path: Path) -> None:
     hostile = predict(
-        lambda row: row["score"],
+        lambda row: 1 - row["score"],
         model=f"m {HOSTILE}",
         parameters=json.dumps({"kind": HOSTILE, "scorer": '"><svg onload=alert(1)>'}),
         name="<b>.parquet",
@@ -92,6 +92,37 @@ def test_nothing_is_loaded_from_elsewhere_and_no_script(release: Release, predic
     assert "default-src 'none'" in text
     assert HOSTILE in page.text  # shown as text, as it is in the instruction
     assert "</style><b>dropped</b>" in page.text
+
+
+def test_only_contradictions_are_shown(release: Release, predict: Predict, tmp_path: Path) -> None:
+    path = predict(lambda row: row["score"])
+    page = Reader(write(release, [path], tmp_path / "report.html"))
+    assert page.tags.count("article") == 1  # the one session whose preference contradicts its scores
+    assert "returns 0.000 and 0.350, wrong" in page.text
+    train = load(release.path)
+    predictions = [read(path, train)]
+    report.html(evaluate(train, predictions, split="train", draws=0), train, predictions, tmp_path / "train.html")
+    assert "No scorer orders a pair against the human." in (tmp_path / "train.html").read_text(encoding="utf-8")
+
+
+def test_a_very_long_name_is_cut_with_the_whole_as_title(release: Release, predict: Predict, tmp_path: Path) -> None:
+    name = "a" * 150 + "b" * 150
+    text = write(release, [predict(lambda row: 1 - row["score"], model=name)], tmp_path / "report.html")
+    page = Reader(text)
+    assert ("title", f"tester ({name})") in page.attributes
+    cells = re.findall(r"<td>.*?</td>", text)
+    assert cells
+    assert not [cell for cell in cells if "a" * 60 in re.sub("<[^>]*>", "", cell)]
+    assert "…" in page.text
+    assert f"<title>tester ({name})</title>" in text
+
+
+def test_axis_labels_have_three_digits(release: Release, predict: Predict, tmp_path: Path) -> None:
+    kind = json.dumps({"scorer": "tester"})
+    text = write(release, [predict(lambda row: 1.23456789 - row["score"], parameters=kind)], tmp_path / "report.html")
+    labels = re.findall(r'<text x="4" y="\d+" class="dim">([^<]*)</text>', text)
+    assert "1.13" in labels
+    assert all(len(label.strip("-").replace(".", "").lstrip("0")) <= 3 for label in labels)
 
 
 def test_same_input_same_page(release: Release, predict: Predict, tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ def test_nothing_of_the_template_is_left_open(release: Path) -> None:
     assert "10 robot rollouts of 5 sessions with 10 videos and 5 human preferences" in text
     assert "10 rollouts never went through the scrub stage" in text
     assert "Every detector" not in text
+    assert "`columns=` works for a folder and for a Hub id" in text
+    assert "needs `torchcodec`" in text
+    assert "`splits.parquet` (rollout_id, split, in_release) is the list of splits to cite" in text
 
 
 @pytest.mark.parametrize(
