@@ -99,7 +99,7 @@ def download() -> None:
 @download.command("roboarena")
 @click.argument("folder", type=FILE)
 @click.option("--dump", default="RoboArena/DataDump_02-03-2026", show_default=True, help="Which dump on the Hub.")
-@click.option("--revision", help="Commit to fetch.  [default: the known one of a known dump, else the newest, then pinned]")
+@click.option("--revision", help="Commit to fetch.  [default: the known one of a known dump, else the newest]")
 @click.option("--limit", type=click.IntRange(1), help="Only the first sessions.")
 def download_roboarena(folder: Path, dump: str, revision: str | None, limit: int | None) -> None:
     """Fetch a public RoboArena dump, pinned to one revision. Started again, it goes on where it stopped.

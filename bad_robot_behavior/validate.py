@@ -10,7 +10,13 @@ import msgspec
 from tqdm import tqdm
 
 from bad_robot_behavior.errors import BadRobotError
-from bad_robot_behavior.schema import Defect, Rejection, Rollout, ScreenSettings, SourceSettings, Video
+from bad_robot_behavior.schema import Defect, Rejection, Rollout, ScreenSettings, SourceSettings, Video, rule
+
+RECIPE = rule(
+    "recipe.not_ready",
+    "A recipe is valid, and what it names is there: sources, keys, extras, an earlier release.",
+    cure="Mend the recipe, or bring what it names; docs/recipe.md describes each field.",
+)
 
 
 def validate(path: Path, release: Path | None = None) -> tuple[str, list[Defect]]:
@@ -21,10 +27,7 @@ def validate(path: Path, release: Path | None = None) -> tuple[str, list[Defect]
 
         return "predictions file", check_predictions(path, None if release is None else load(release))
     if path.is_file() and path.suffix in {".yaml", ".yml"}:
-        from bad_robot_behavior.schema import read_recipe
-
-        read_recipe(path)
-        return "recipe", []
+        return "recipe", _check_recipe(path)
     if (path / "release.json").is_file():
         from bad_robot_behavior.builder.check import check as check_release
 
@@ -40,6 +43,16 @@ def validate(path: Path, release: Path | None = None) -> tuple[str, list[Defect]
         f"{path}: {what}: a lab folder (lab.yaml, session.yaml or mp4 files in it), a RoboArena dump "
         "(evaluation_sessions/), a release (release.json), a predictions file (.parquet) or a recipe (.yaml)"
     )
+
+
+def _check_recipe(path: Path) -> list[Defect]:
+    from bad_robot_behavior.build import check_recipe
+
+    try:
+        check_recipe(path)
+    except BadRobotError as error:
+        return [Defect(rule=RECIPE.id, file=str(path), message=str(error).removeprefix(f"{path}: ").rstrip("."))]
+    return []
 
 
 def _check_lab(folder: Path) -> list[Defect]:

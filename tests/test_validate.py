@@ -110,3 +110,32 @@ def test_what_is_lost_with_a_session_is_one_defect_and_counted_in_a_build(tmp_pa
     counts = report.manifest.counts
     assert (counts.rollouts_read, counts.rollouts_packaged, counts.rollouts_rejected) == (6, 4, 2)
     assert report.rejections_by_code == {"roboarena.metadata_missing": 3}
+
+
+@pytest.mark.rule("recipe.not_ready")
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"version": 1.0}, "version"),
+        (
+            {
+                "scrub": {
+                    "pseudonym_key_file": "absent.key",
+                    "faces": {"detector": "none", "waived_because": "no people"},
+                }
+            },
+            "",
+        ),
+        ({"license": {"allow": ["Apache 2"]}}, "Apache 2"),
+        ({"split": {"train": 1.0, "validation": 0.0, "test": 0.0, "keep_test": "nowhere"}}, "nowhere"),
+        ({"expected_rejections": {"roboarena.nope": 1}}, "roboarena.nope"),
+    ],
+)
+def test_a_recipe_that_cannot_be_built(changes: dict[str, object], says: str, tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "dump", 1)
+    assert validate(write_recipe(tmp_path / "good.yaml", dump)) == ("recipe", [])
+    kind, (defect,) = validate(write_recipe(tmp_path / "recipe.yaml", dump, **changes))
+    assert (kind, defect.rule) == ("recipe", "recipe.not_ready")
+    assert says in defect.message
+    kind, (defect,) = validate(write_recipe(tmp_path / "recipe.yaml", tmp_path / "nowhere"))
+    assert "nowhere" in defect.message
