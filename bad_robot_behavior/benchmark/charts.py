@@ -78,7 +78,7 @@ def _x(value: float) -> float:
 
 def _bar(row: Ordering, y: int, colour: str) -> str:
     middle = y + _ROW // 2
-    name = shortened(row.scorer, 26)
+    name = shortened(row.scorer, 22)
     title = "" if name == row.scorer else f"<title>{escape(row.scorer)}</title>"
     parts = [f'<text x="{_LEFT - 8}" y="{middle + 4}" text-anchor="end">{escape(name)}{title}</text>']
     number = row.strict

@@ -64,7 +64,11 @@ def test_a_date_need_not_be_quoted(tmp_path: Path) -> None:
         ("threshold: 0.3", "threshold: 1.3", r"scrub\.faces\.threshold is out of range: 1.3; .*a number from 0 to 1"),
         ("threshold: 0.3", "padding: -1", "padding is out of range: -1; legal: a number from 0 to 2"),
         ("title: Example", "title: Example\nreward: {samples: 3.0}", r"reward\.samples has a decimal point"),
-        ("title: Example", "title: Example\nexpected_rejections: {3: 1}", "expected_rejections has a key that is no text"),
+        (
+            "title: Example",
+            "title: Example\nexpected_rejections: {3: 1}",
+            "expected_rejections has a key that is no text",
+        ),
         ("title: Example", "title: Example\nscreen: [1]", r"screen has the wrong type: \[1\]; legal: fields, each"),
         ("title: Example", "title: Example\nscreen: {min_duration_s: 5, max_duration_s: 3}", "5, above screen.max_dur"),
         ("title: Example", "title: Example\nscreen: {min_duration_s: .nan, max_duration_s: 3}", "finite number"),
@@ -112,7 +116,9 @@ def test_several_defects_are_told_one_a_line_and_five_at_most(tmp_path: Path) ->
 
 
 def test_contradictions_are_told_together(tmp_path: Path) -> None:
-    text = valid().replace("drop_evaluators: true", "drop_evaluators: false").replace("threshold: 0.3", "detector: none")
+    text = (
+        valid().replace("drop_evaluators: true", "drop_evaluators: false").replace("threshold: 0.3", "detector: none")
+    )
     with pytest.raises(RecipeError, match=r"waived_because must say why(.|\n)*exactly one of"):
         read_recipe(write(tmp_path, text))
 
