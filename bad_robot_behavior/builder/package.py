@@ -55,6 +55,7 @@ PARTNER_REJECTED = rule(
 _GROUP_ROWS = {"rollouts": 100, "preferences": 5000, "trajectories": 50, "demonstrations": 1000}
 _GROUP_BYTES = 64 << 20
 _FILE_BYTES = 400_000_000
+_FILE_GROUPS = 20  # a writer keeps about 100 KB of what it knows of each group of `rollouts` until its file is closed
 _ROW_FIELDS = tuple(field.name for field in msgspec.structs.fields(RolloutRow))
 
 
@@ -205,6 +206,7 @@ class _Packager:
                 group_rows=_GROUP_ROWS[config],
                 group_bytes=_GROUP_BYTES,
                 file_bytes=_FILE_BYTES,
+                file_groups=_FILE_GROUPS,
             )
         return self._writers[config, split]
 

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 class SplitWriter:
     """The parquet files of one table and one split.
 
-    Rows are held until there are `group_rows` of them or they weigh `group_bytes`, then they become one row group; a
-    file that has grown past `file_bytes` is closed and a new one begun. Files carry their final names after `close`,
-    when their number is known; `finished(path, number)` is called when a file is complete, under its temporary name.
+    Rows are held until there are `group_rows` of them or they weigh `group_bytes`, then they become one row group. A
+    file that has grown past `file_bytes`, or holds `file_groups` row groups, is closed and a new one begun. Files carry
+    their final names after `close`, when their number is known; `finished(path, number)` is called when a file is
+    complete, under its temporary name.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class SplitWriter:
         group_rows: int,
         group_bytes: int,
         file_bytes: int,
+        file_groups: int | None = None,
         finished: Callable[[Path, int], None] | None = None,
     ) -> None:
         self.folder = folder
@@ -36,12 +38,14 @@ class SplitWriter:
         self.group_rows = group_rows
         self.group_bytes = group_bytes
         self.file_bytes = file_bytes
+        self.file_groups = file_groups
         self.finished = finished
         self.rows = 0
         self._pending: list[dict[str, Any]] = []
         self._pending_bytes = 0
         self._parts: list[Path] = []
         self._writer: pq.ParquetWriter | None = None
+        self._groups = 0
 
     def add(self, row: dict[str, Any], weight: int = 0) -> None:
         """Take one row; `weight` is its size in bytes where it is not small."""
@@ -73,10 +77,12 @@ class SplitWriter:
             part = self.folder / f".{self.split}-{len(self._parts):05d}.part"
             self._parts.append(part)
             self._writer = open_writer(part, self.schema)
+            self._groups = 0
         self._writer.write_table(pa.Table.from_pylist(self._pending, schema=self.schema))
+        self._groups += 1
         self._pending = []
         self._pending_bytes = 0
-        if self._parts[-1].stat().st_size >= self.file_bytes:
+        if self._parts[-1].stat().st_size >= self.file_bytes or self._groups == self.file_groups:
             self._close_part()
 
     def _close_part(self) -> None:
