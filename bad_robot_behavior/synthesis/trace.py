@@ -60,6 +60,8 @@ class Trace:
     """(T, 3) the point between the fingers."""
     gripper: Floats
     """(T,) opening: 0 closed, 1 open."""
+    hand: Floats
+    """(T, 4) orientation of the hand as a unit quaternion w, x, y, z."""
     object_position: Floats
     """(T, 3) of the task's object, or of the point of the mechanism that the task moves (handle, button)."""
     object_upright: Floats
