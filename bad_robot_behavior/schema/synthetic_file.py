@@ -1,4 +1,4 @@
-"""The layout of a synthetic set: what `bad-robot synthesize` writes and the `synthetic` source reads.
+"""The layout of a synthetic set, which `bad-robot synthesize` and `bad-robot edit` write and source `synthetic` reads.
 
 ```
 DIR/
@@ -9,7 +9,10 @@ DIR/
 ```
 `steps.npz` has no pickles: state (T, D) and action (T, 4) float32 with state_columns and action_columns as in
 `trajectory_file`, and progress, penalty, reward, each (T,) float64. Video frame i shows the state after step
-min(i * steps_per_frame, T - 1).
+min(i * steps_per_frame, T - 1), and the last frame shows the last step: `frames_of` counts them.
+
+An edit of a real video has no physics: its steps are its frames (steps_per_frame 1), steps.npz holds progress alone or
+is not there, and what does not follow from the edit (score, success, times of a fault) is null.
 """
 
 from __future__ import annotations
@@ -51,6 +54,9 @@ EventKind = Literal[
     "idle",
     "limit",
     "regrasp",
+    "jerk",
+    "detour",
+    "slow",
     "goal_reached",
     "goal_left",  # success held once and no more
 ]
@@ -80,9 +86,9 @@ class Episode(Record, frozen=True, kw_only=True):
     inject_step: Annotated[Count | None, Meta(description="from which step the fault is active")]
     onset_step: Annotated[Count | None, Meta(description="first step at which the state differs visibly from the twin")]
     failure_step: Annotated[Count | None, Meta(description="first step of the first violation or failure")]
-    success: bool
+    success: bool | None
     outcome: Outcome
-    score: Unit
+    score: Unit | None
     failures: tuple[Failure, ...]
     events: tuple[Event, ...]
     cameras: Annotated[tuple[Role, ...], Meta(min_length=1)]
@@ -105,13 +111,18 @@ class Scene(Record, frozen=True, kw_only=True):
     seed: Count
     instruction: Text
     task_category: TaskCategory
-    evaluator: Annotated[Text, Meta(description="an invented name, so that pseudonyms are exercised")]
-    feedback: Annotated[Text, Meta(description="written from events by templates; names each episode by its label")]
+    evaluator: Annotated[str | None, Meta(description="an invented name, so that pseudonyms are exercised")] = None
+    feedback: Annotated[
+        str | None, Meta(description="written from events by templates; names each episode by its label")
+    ] = None
+    license: Annotated[str | None, Meta(description="SPDX id, where it is not the set's")] = None
+    license_evidence: str | None = None
+    attribution: Annotated[str | None, Meta(description="where it is not the set's")] = None
     control_hz: Positive
     steps_per_frame: Annotated[int, Meta(gt=0)]
     fps: Positive
     episodes: Annotated[tuple[Episode, ...], Meta(min_length=1)]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Pair, ...] = ()
 
 
 class Dropped(Record, frozen=True, kw_only=True):
@@ -135,3 +146,11 @@ class SyntheticSet(Record, frozen=True, kw_only=True):
     attribution: Text
     tie_band: Annotated[Unit, Meta(description="difference of scores up to which a pair is a tie")]
     arguments: dict[str, Any]
+
+
+def frames_of(num_steps: int, steps_per_frame: int) -> int:
+    """How many frames the video of an episode has: one for step 0, then one every `steps_per_frame`, and the last step.
+
+    Both are at least 1.
+    """
+    return -(-(num_steps - 1) // steps_per_frame) + 1

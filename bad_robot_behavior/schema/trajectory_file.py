@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -31,12 +32,21 @@ class Arrays(msgspec.Struct, frozen=True):
 
 def write_arrays(path: Path, arrays: Arrays) -> None:
     """Write the file; the same values give the same bytes."""
-    members = {
+    write_members(path, members_of(arrays))
+
+
+def members_of(arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """What the file holds, by member."""
+    return {
         "state": np.ascontiguousarray(arrays.state, np.float32),
         "action": np.ascontiguousarray(arrays.action, np.float32),
         "state_columns": np.array(_to_json(arrays.state_columns)),
         "action_columns": np.array(_to_json(arrays.action_columns)),
     }
+
+
+def write_members(path: Path, members: Mapping[str, NDArray[Any]]) -> None:
+    """Write an .npz of arrays without objects; the same values give the same bytes."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in members.items():
             file = io.BytesIO()
