@@ -22,7 +22,7 @@ class SourceSettings(Record, frozen=True, kw_only=True):
     """Where rollouts come from, and what is known of their licence."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9_]{1,40}(?!\n)$", description="goes into ids: never change it")]
-    kind: Annotated[Literal["roboarena", "folder"], Meta(description="which adapter reads it")]
+    kind: Annotated[Literal["roboarena", "folder", "synthetic"], Meta(description="which adapter reads it")]
     path: Annotated[Text, Meta(description="folder of the dump or lab folder")]
     license: Annotated[str | None, Meta(description="SPDX id the source declares; null: look it up by kind")] = None
     license_evidence: Annotated[str | None, Meta(description="where the statement stands: a URL or a file")] = None

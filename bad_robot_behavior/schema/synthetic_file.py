@@ -139,6 +139,9 @@ class SyntheticSet(Record, frozen=True, kw_only=True):
     """synthetic.json: what made the set."""
 
     format: Literal["bad-robot-synthetic-1"]
+    origin: Annotated[
+        Literal["simulator", "edit"], Meta(description="physics, or edits of videos whose truth is known in part")
+    ] = "simulator"
     generator: Annotated[Text, Meta(description="such as bad-robot-behavior 0.2.0 on metaworld 3.1.1, mujoco 3.3.0")]
     renderer: Annotated[Text, Meta(description="name and version; the same frames are promised on one renderer only")]
     robot: Text

@@ -16,6 +16,10 @@ def open_source(settings: SourceSettings, folder: Path) -> Source:
         from bad_robot_behavior.curation.sources.roboarena import RoboArena
 
         return RoboArena(settings, folder)
+    if settings.kind == "synthetic":
+        from bad_robot_behavior.curation.sources.synthetic import SyntheticFolder
+
+        return SyntheticFolder(settings, folder)
     from bad_robot_behavior.curation.sources.folder import Folder
 
     return Folder(settings, folder)
