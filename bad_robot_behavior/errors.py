@@ -7,6 +7,8 @@
       ReleaseError             a release that is missing, incomplete or not one
       PredictionsError         a predictions file that cannot be joined with a release
       EndpointError            a model endpoint that could not be made to answer
+        EndpointDownError      nobody is there at all
+      BudgetError              what may be asked or spent is spent
       EngineError              a worker process that kept dying
       MissingExtraError        an optional dependency that is not installed
 
@@ -22,6 +24,8 @@ from typing import Any
 
 __all__ = [
     "BadRobotError",
+    "BudgetError",
+    "EndpointDownError",
     "EndpointError",
     "EngineError",
     "MediaError",
@@ -77,6 +81,16 @@ class PredictionsError(BadRobotError):
 
 class EndpointError(BadRobotError):
     """A model endpoint that gave no usable answer after all retries."""
+
+    exit_code = 1
+
+
+class EndpointDownError(EndpointError):
+    """A model endpoint where nobody is there at all: no connection, however often it was tried."""
+
+
+class BudgetError(BadRobotError):
+    """What a user allowed to ask of models, or to spend on them, is spent; what was answered is kept."""
 
     exit_code = 1
 

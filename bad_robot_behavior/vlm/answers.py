@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 import jsonschema
 import msgspec
 
-from bad_robot_behavior.errors import EndpointError
-from bad_robot_behavior.vlm.client import Answer, Client, Message, Request
+from bad_robot_behavior.errors import EndpointDownError, EndpointError
+from bad_robot_behavior.vlm.client import Answer, Client, Message, Request, Usage, usage
 
 T = TypeVar("T")
 _FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL)
@@ -29,6 +29,11 @@ class Checked(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     value: T | None
     error: str | None
     answers: tuple[Answer, ...]
+
+    @property
+    def usage(self) -> Usage:
+        """What it took to get here, the repair included."""
+        return usage(self.answers)
 
 
 def read_json(text: str, schema: dict[str, Any]) -> Any:
@@ -61,8 +66,9 @@ def read_json(text: str, schema: dict[str, Any]) -> Any:
 def ask_checked(client: Client, requests: Sequence[Request], check: Callable[[int, str], T]) -> list[Checked[T]]:
     """Ask all requests; `check(i, text)` returns the value of request i or raises BadAnswer.
 
-    What is bad is asked once more with the bad answer and the reason under it; what is bad again is an `error`.
-    Raises EndpointError where the endpoint gave no answer, so that a build is never called complete without it.
+    What is bad is asked once more with the bad answer and the reason under it; what is bad again is an `error`, and the
+    client is told, so that it can be asked anew one day. Raises EndpointError where the endpoint gave no answer, so that
+    a build is never called complete without it.
     """
     first = _ask(client, requests)
     results: list[Checked[T] | None] = [None] * len(requests)
@@ -73,9 +79,13 @@ def ask_checked(client: Client, requests: Sequence[Request], check: Callable[[in
             repairs.append((i, problem))
         else:
             results[i] = Checked(value=value, error=problem, answers=(answer,))
-    second = _ask(client, [_repair(requests[i], first[i].text or "", problem) for i, problem in repairs])
-    for (i, problem), answer in zip(repairs, second, strict=True):
+            if problem is not None:
+                client.unusable([requests[i]])
+    pleas = [_repair(requests[i], first[i].text or "", problem) for i, problem in repairs]
+    for (i, problem), plea, answer in zip(repairs, pleas, _ask(client, pleas), strict=True):
         value, again = _check(check, i, answer)
+        if again is not None:
+            client.unusable([requests[i], plea])
         error = None if again is None else f"{problem}; after one repair request: {again}"
         results[i] = Checked(value=value, error=error, answers=(first[i], answer))
     return [result for result in results if result is not None]
@@ -89,6 +99,8 @@ def without_server_words(error: str) -> str:
 def _ask(client: Client, requests: Sequence[Request]) -> list[Answer]:
     answers = client.ask(requests) if requests else []
     for answer in answers:
+        if answer.lack == "down":
+            raise EndpointDownError(f"model {client.model}: {answer.error}")
         if answer.lack == "transport":
             raise EndpointError(f"model {client.model}: {answer.error}")
     return answers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -23,7 +23,11 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that decides an answer. The cache key is the SHA-256 of all of it, image bytes included."""
+    """Everything that decides an answer. The cache key is the SHA-256 of all of it, image bytes included.
+
+    Requests that follow each other and differ in their seeds alone, by one each, are samples of one question: a server
+    that gives several answers at once is asked for them together and reads the pictures once.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -33,13 +37,18 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: dict[str, Any] | None = None
 
 
-Lack = Literal["transport", "refused", "empty"]
+Lack = Literal["transport", "down", "refused", "empty"]
 """Why there is no text. transport: the endpoint did not answer, asking again later may help, so a build must not be
-marked complete; refused: it answered that it will not; empty: it answered with nothing, or was cut off."""
+marked complete; down: the same, and nobody was there at all; refused: it answered that it will not; empty: it answered
+with nothing, or was cut off."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back: the text, or the reason why there is none."""
+    """What came back: the text, or the reason why there is none.
+
+    Tokens are what the model's server says, None where it says nothing. Where several answers came together, the first
+    carries the tokens of all, the others 0.
+    """
 
     text: str | None
     error: str | None = None
@@ -47,6 +56,27 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached: bool = False
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens over some answers; None where a server did not say for one of them."""
+
+    answers: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+def usage(answers: Iterable[Answer]) -> Usage:
+    """What the answers took, cached ones as when they were first given; answers that never came count for nothing."""
+    given = [answer for answer in answers if answer.text is not None]
+    prompt = [answer.prompt_tokens for answer in given]
+    completion = [answer.completion_tokens for answer in given]
+    return Usage(answers=len(given), prompt_tokens=_total(prompt), completion_tokens=_total(completion))
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 class Client(Protocol):
@@ -57,4 +87,8 @@ class Client(Protocol):
     def ask(self, requests: Sequence[Request]) -> list[Answer]:
         """Answers in the order of the requests. Never raises for one bad answer: its `error` and `lack` say why there
         is none. Raises EndpointError where no request at all can work, such as a wrong key or an unknown model."""
+        ...
+
+    def unusable(self, requests: Sequence[Request]) -> None:
+        """Be told that the answers to these requests, asked for one thing, could not be used in the end."""
         ...
