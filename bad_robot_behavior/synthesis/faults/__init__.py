@@ -1,0 +1,1 @@
+"""What can go wrong, each a class that acts on a world."""

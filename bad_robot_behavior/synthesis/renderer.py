@@ -1,0 +1,143 @@
+"""Pictures of the simulated scene on a machine without a display: EGL, else OSMesa, both on the CPU where need be.
+
+MuJoCo decides when it is imported which OpenGL it uses, and once that went wrong the process cannot try another. So
+the libraries are tried in a process of their own, and the answer is put into MUJOCO_GL, which workers inherit.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import subprocess
+import sys
+import weakref
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bad_robot_behavior.errors import BadRobotError, require
+from bad_robot_behavior.synthesis.tasks import View
+
+Camera = Literal["exterior_1", "exterior_2", "wrist"]
+CAMERAS: tuple[Camera, ...] = ("exterior_1", "exterior_2", "wrist")
+
+LIBRARIES = ("egl", "osmesa")
+APT = "apt-get install -y libegl1 libgl1-mesa-dri libosmesa6"
+_TRIAL = "import mujoco; c = mujoco.GLContext(16, 16); c.make_current(); mujoco.MjrContext; c.free()"
+_MAX_GEOMS = 2000
+_open: weakref.WeakSet[Renderer] = weakref.WeakSet()
+
+
+class RendererError(BadRobotError):
+    """No OpenGL library here can draw without a display."""
+
+    exit_code = 1
+
+
+@functools.cache
+def choose() -> str | None:
+    """`egl` or `osmesa`, whichever can draw here; None where neither can. What MUJOCO_GL says is tried alone.
+
+    Takes half a second once; the answer stays in the environment, so workers do not try again.
+    """
+    asked = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if asked and os.environ.get("BAD_ROBOT_GL") == asked:  # a parent process has tried it
+        return asked
+    for library in (asked,) if asked else LIBRARIES:
+        environment = os.environ | {"MUJOCO_GL": library}
+        done = subprocess.run(
+            [sys.executable, "-c", _TRIAL], env=environment, capture_output=True, check=False, timeout=60
+        )
+        if done.returncode == 0:
+            os.environ["MUJOCO_GL"] = os.environ["BAD_ROBOT_GL"] = library
+            return library
+    return None
+
+
+def mujoco() -> ModuleType:
+    """The simulator, imported so that it can draw where that is possible; without a renderer it still computes."""
+    if "mujoco" not in sys.modules:
+        # One thread of the software renderer is as fast as many, and leaves the other cores to other workers.
+        os.environ.setdefault("LP_NUM_THREADS", "1")
+        if "MUJOCO_GL" not in os.environ and choose() is None:
+            os.environ["MUJOCO_GL"] = "disabled"
+    return require("mujoco", "sim")
+
+
+def available() -> bool:
+    """Whether frames can be drawn here."""
+    require("mujoco", "sim")
+    return choose() is not None
+
+
+class Renderer:
+    """Draws one model from the cameras of a task. `close` frees it; what is left open is freed at exit.
+
+    No multisampling, shadows or reflections: a frame takes a tenth of the time that the models' own settings take.
+    """
+
+    def __init__(self, model: Any, width: int, height: int, view: View) -> None:
+        """`model` is an MjModel; copies of it that differ in places and colours are drawn by the same renderer."""
+        library = mujoco()
+        if choose() is None:
+            asked = os.environ.get("MUJOCO_GL", "")
+            raise RendererError(
+                f"{asked if asked not in ('', 'disabled') else 'neither EGL nor OSMesa'} can draw here; "
+                f"install what it needs with: {APT}"
+            )
+        self.width, self.height = width, height
+        self._mujoco = library
+        model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+        model.vis.quality.offsamples = 0
+        self._gl = library.GLContext(width, height)
+        self._gl.make_current()
+        self._context = library.MjrContext(model, library.mjtFontScale.mjFONTSCALE_100.value)
+        library.mjr_setBuffer(library.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._scene = library.MjvScene(model, maxgeom=_MAX_GEOMS)
+        for flag in ("mjRND_SHADOW", "mjRND_REFLECTION"):
+            self._scene.flags[getattr(library.mjtRndFlag, flag)] = False
+        self._option = library.MjvOption()
+        self._rect = library.MjrRect(0, 0, width, height)
+        self._pixels = np.empty((height, width, 3), dtype=np.uint8)
+        self._cameras = {name: self._camera(name, model, view) for name in CAMERAS}
+        _open.add(self)
+
+    def _camera(self, name: Camera, model: Any, view: View) -> Any:
+        camera = self._mujoco.MjvCamera()
+        if name == "wrist":
+            camera.type = self._mujoco.mjtCamera.mjCAMERA_FIXED
+            camera.fixedcamid = model.camera("wrist").id
+            return camera
+        camera.type = self._mujoco.mjtCamera.mjCAMERA_FREE
+        camera.lookat[:] = view.lookat
+        camera.distance, camera.elevation = view.distance, view.elevation
+        camera.azimuth = view.azimuth[CAMERAS.index(name)]
+        return camera
+
+    def draw(self, model: Any, data: Any, camera: Camera) -> NDArray[np.uint8]:
+        """(height, width, 3) uint8 RGB of the state in `data`; a new array each time."""
+        library = self._mujoco
+        self._gl.make_current()
+        category = library.mjtCatBit.mjCAT_ALL.value
+        library.mjv_updateScene(model, data, self._option, None, self._cameras[camera], category, self._scene)
+        library.mjr_render(self._rect, self._scene, self._context)
+        library.mjr_readPixels(self._pixels, None, self._rect, self._context)
+        return self._pixels[::-1].copy()
+
+    def close(self) -> None:
+        """Free what OpenGL holds. Closing twice does nothing."""
+        if self._gl is not None:
+            self._context.free()
+            self._gl.free()
+            self._gl = None
+            _open.discard(self)
+
+
+@atexit.register
+def _close_all() -> None:
+    # Left to the interpreter's end, EGL is gone before its contexts are, and each says so with a traceback.
+    for renderer in list(_open):
+        renderer.close()
