@@ -19,6 +19,7 @@ _PURPOSE = {
     "preferences": "a human's choice between two rollouts of a session",
     "trajectories": "states and actions of a rollout, (T, D) float32",
     "demonstrations": "a failed rollout prepared as an in-context example, at one of three levels",
+    "reward_samples": "one answer of a model about one rollout: all that reward curves were chosen from",
     "videos": "one camera's video of a rollout, as mp4 bytes",
 }
 
@@ -117,6 +118,7 @@ def _config_rows(manifest: ReleaseManifest) -> str:
         "preferences": manifest.counts.preferences,
         "trajectories": manifest.counts.trajectories,
         "demonstrations": manifest.counts.demonstrations,
+        "reward_samples": manifest.counts.reward_samples,
         "videos": manifest.counts.videos,
     }
     return "\n".join(f"| {name} | {counts[name]:,} | {_PURPOSE[name]} |" for name in manifest.configs)

@@ -46,7 +46,9 @@ VIDEO_OUTSIDE = rule(
 VIDEO_FRAMES = rule("release.video_frames", "A video has as many frames as its row says.", cure=AGAIN)
 VIDEO_CHANGED = rule("release.video_changed", "A video's bytes have the SHA-256 that its row gives.", cure=AGAIN)
 UNKNOWN_ROLLOUT = rule(
-    "release.unknown_rollout", "Preferences, trajectories, demonstrations and videos belong to rollouts.", cure=AGAIN
+    "release.unknown_rollout",
+    "Preferences, trajectories, demonstrations, samples and videos belong to rollouts.",
+    cure=AGAIN,
 )
 SPLIT_COLUMN = rule("release.split_column", "A row's split is that of the file it stands in.", cure=AGAIN)
 SESSION_LEAK = rule(
@@ -70,6 +72,7 @@ _CONTRACT = {
     "preferences": "preference",
     "trajectories": "trajectory",
     "demonstrations": "demonstration",
+    "reward_samples": "reward_sample",
     "rejections": "rejection",
 }
 # What git and huggingface_hub put into a folder that they downloaded.
@@ -246,6 +249,7 @@ class _Check:
             ("preferences", told.preferences, self.counts["preferences"]),
             ("trajectories", told.trajectories, self.counts["trajectories"]),
             ("demonstrations", told.demonstrations, self.counts["demonstrations"]),
+            ("reward_samples", told.reward_samples, self.counts["reward_samples"]),
             ("rejections_by_code", told.rejections_by_code, dict(sorted(self.by_code.items()))),
             ("rollouts_by_split", told.rollouts_by_split, {s: self.by_split[s] for s in SPLITS if self.by_split[s]}),
         ]

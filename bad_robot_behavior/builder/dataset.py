@@ -23,7 +23,7 @@ from bad_robot_behavior.errors import ReleaseError
 
 
 class BadRobotBehavior(datasets.GeneratorBasedBuilder):  # type: ignore[misc]
-    """Configs rollouts (the default), preferences, trajectories, demonstrations and videos of one release.
+    """Configs rollouts (the default), preferences, trajectories, demonstrations, reward_samples, videos of a release.
 
     base_path: the release's folder; None: the release that is installed as `bad-robot-behavior`.
     """

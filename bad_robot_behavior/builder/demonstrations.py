@@ -1,7 +1,9 @@
 """Failed rollouts as in-context examples, at three levels: text; text and frames; text, frames and dense curve.
 
 The levels are those of the ladder in arXiv 2606.01036: what a reward model gains from a failure it is shown depends on
-how much of it is shown. Nothing is made up here: a level that lacks its ingredients is left out.
+how much of it is shown. Nothing is made up here: a level that lacks its ingredients is left out. The dense curve is one
+that is known to be low where it should be: a simulator's or a human's, or the kept sample of a rollout that the human
+rejected. A failure that the human preferred to a worse one has no such curve, since its kept sample is the high one.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bad_robot_behavior.builder.features import ROLES
-from bad_robot_behavior.schema import Demonstration, RewardCurve, Role, Rollout, stable_id
+from bad_robot_behavior.schema import CurveKind, Demonstration, RewardCurve, Role, Rollout, stable_id
 
 
 def demonstrations(rollout: Rollout, num_frames: int) -> Iterator[Demonstration]:
@@ -35,8 +37,10 @@ def demonstrations(rollout: Rollout, num_frames: int) -> Iterator[Demonstration]
         count = min(num_frames, video.num_frames)
         frames = tuple(int(i) for i in np.linspace(0, video.num_frames - 1, count).round())
     yield _demonstration(rollout, "text_video", role=role, frame_index=frames)
-    if curve is not None:
-        yield _demonstration(rollout, "text_video_dense", role=role, frame_index=frames, value=curve.value)
+    if curve is not None and (curve.provenance in {"simulator", "human"} or curve.preferred is False):
+        yield _demonstration(
+            rollout, "text_video_dense", role=role, frame_index=frames, value=curve.value, kind=curve.kind
+        )
 
 
 def _demonstration(
@@ -45,6 +49,7 @@ def _demonstration(
     role: Role | None = None,
     frame_index: tuple[int, ...] | None = None,
     value: tuple[float, ...] | None = None,
+    kind: CurveKind | None = None,
 ) -> Demonstration:
     assert rollout.critique is not None  # noqa: S101 - checked by the caller
     return Demonstration(
@@ -60,6 +65,7 @@ def _demonstration(
         role=role,
         frame_index=frame_index,
         value=value,
+        kind=kind,
     )
 
 

@@ -10,13 +10,14 @@ import msgspec
 import msgspec.inspect as inspect
 import pyarrow as pa
 
-from bad_robot_behavior.schema import Demonstration, Preference, Record, Rejection, RolloutRow, Trajectory
+from bad_robot_behavior.schema import Demonstration, Preference, Record, Rejection, RewardSample, RolloutRow, Trajectory
 
 TABLES: dict[str, type[Record]] = {
     "rollouts": RolloutRow,
     "preferences": Preference,
     "trajectories": Trajectory,
     "demonstrations": Demonstration,
+    "reward_samples": RewardSample,
 }
 """The configs that are tables of records, in the order in which the card lists them."""
 

@@ -141,7 +141,8 @@ class Release:
     ) -> pa.Table:
         """A table, or only some of its columns. Never reads a video: config `videos` gives rollout_id and role.
 
-        config: rollouts, preferences, trajectories, demonstrations, videos or rejections; split: narrows it further.
+        config: rollouts, preferences, trajectories, demonstrations, reward_samples, videos or rejections.
+        split: narrows it further.
         A config that this release has no rows of gives an empty table. Raises ReleaseError for unknown names.
         """
         schema = _schema(config)

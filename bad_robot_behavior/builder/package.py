@@ -52,7 +52,7 @@ PARTNER_REJECTED = rule(
 
 # Rows in one row group. A random read takes a whole group of `rollouts`, and every group costs 15 KB of footer for
 # its hundred or so columns, so neither tiny nor huge; benchmarks/release_access.py measures it.
-_GROUP_ROWS = {"rollouts": 100, "preferences": 5000, "trajectories": 50, "demonstrations": 1000}
+_GROUP_ROWS = {"rollouts": 100, "preferences": 5000, "trajectories": 50, "demonstrations": 1000, "reward_samples": 2000}
 _GROUP_BYTES = 64 << 20
 _FILE_BYTES = 400_000_000
 _FILE_GROUPS = 20  # a writer keeps about 100 KB of what it knows of each group of `rollouts` until its file is closed
@@ -169,6 +169,8 @@ class _Packager:
             self._rows["trajectories"] += 1
         for demonstration in demonstrations(rollout, self.recipe.reward.num_frames):
             self._add_row("demonstrations", split, demonstration)
+        for sample in rollout.samples:
+            self._add_row("reward_samples", split, msgspec.structs.replace(sample, split=rollout.split))
         self.unscrubbed += rollout.privacy is None
         for detector in rollout.privacy.detectors if rollout.privacy is not None else ():
             if not detector.ran:
@@ -253,6 +255,7 @@ class _Packager:
             preferences=self._rows["preferences"],
             trajectories=self._rows["trajectories"],
             demonstrations=self._rows["demonstrations"],
+            reward_samples=self._rows["reward_samples"],
             videos=self._rows[VIDEO_CONFIG],
             rejections_by_code=dict(sorted(self._by_code.items())),
             rollouts_by_split={split: self._by_split[split] for split in SPLITS if self._by_split[split]},

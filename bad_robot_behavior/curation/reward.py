@@ -1,8 +1,9 @@
 """Stage `reward`: preference-guided self-distillation (arXiv 2606.01036).
 
-A vision-language model is asked m times how each rollout of an A/B pair progressed. Sample k of one is compared with
-sample k of the other, and of those that order the pair as the human did, the one with the largest margin is kept. Where
-none agrees there is no reward, and the rollout says so (`no_match`); nothing is put in its place.
+A vision-language model is asked m times how each rollout of an A/B pair progressed. Samples of one are compared with
+samples of the other (`selection`), and of those that order the pair as the human did, those with the largest margin are
+kept. Where none agrees there is no reward, and the rollout says so (`no_match`); nothing is put in its place. All
+samples are stored beside the rollout, each with the reason why it was kept or not.
 """
 
 from __future__ import annotations
@@ -14,21 +15,31 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from bad_robot_behavior import media
+from bad_robot_behavior.curation.selection import (
+    Selected,
+    Value,
+    paired_margins,
+    sample_return,
+    select,
+    usable_pairs,
+    verdict,
+)
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import MediaError
 from bad_robot_behavior.schema import (
     Preference,
     Rejection,
     RewardCurve,
+    RewardSample,
     RewardSettings,
     Role,
     Rollout,
     Video,
     reject,
     rule,
+    stable_id,
 )
 from bad_robot_behavior.scorers.gvl import GVL, EncodedClip
 from bad_robot_behavior.scorers.scorer import Clip, Curve
@@ -46,32 +57,38 @@ ROLES: tuple[Role, ...] = ("exterior_1", "exterior_2", "wrist")
 """The view that is judged: the first of these that a rollout has. A wrist view alone is the last resort."""
 
 _ROLLOUTS_AT_ONCE = 16
-Value = NDArray[np.float64]
 
 
 class Drawn(msgspec.Struct, frozen=True, kw_only=True):
-    """The m samples of one rollout. samples[k] is (N,) in [0, 1] at `frame_index`, None where it was not readable."""
+    """The m samples of one rollout. values[k] is (N,) in [0, 1] at `frame_index`, None where it was not readable for
+    the reason errors[k]; returns[k] is its mean."""
 
     role: Role
     frame_index: tuple[int, ...]
-    samples: tuple[Value | None, ...]
+    values: tuple[Value | None, ...]
+    errors: tuple[str | None, ...]
+    returns: tuple[float | None, ...]
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pair came to. `sample` and `margin` (mean of preferred minus mean of rejected) are None for no_match."""
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """What its pair came to for one rollout. kept and margin are None for no_match; margins: (m,)."""
 
-    sample: int | None
+    pair: Preference
+    preferred: bool
+    kept: int | None
     margin: float | None
+    margins: tuple[float | None, ...]
 
 
 class Reward:
     """Reward curves by self-distillation with GVL. Without a client, rollouts pass through as they are.
 
-    Each rollout gets one entry more in `rewards`. Only a kept sample (`self_distilled`, agreement `match`) becomes the
-    rollout's `reward`, and only where none was chosen before, such as a simulator's true one. Otherwise the entry is
-    the mean of the samples that could be read (`sampled`), with agreement `no_match`, or `not_usable` where the rollout
-    stands in no usable pair (`usable_pairs`). A rollout in several is judged by the first in the session's order. Where
-    no sample could be read, there is no entry, `report()` counts it, and a rejection of subject `reward_curve` follows.
+    Each rollout gets its m `samples`, and one entry more in `rewards`. Only a kept sample (`self_distilled`, agreement
+    `match`) becomes the rollout's `reward`, and only where none was chosen before, such as a simulator's true one.
+    Otherwise the entry is the mean of the samples that could be read (`sampled`), with agreement `no_match`, or
+    `not_usable` where the rollout stands in no usable pair (`usable_pairs`). A rollout in several is judged by the
+    first in the session's order. Where no sample could be read, there is no entry, `report()` counts it, and a
+    rejection of subject `reward_curve` follows.
 
     Raises EndpointError where the endpoint does not answer, and MediaError for a video that does not decode: the screen
     stage has let pass only those that do.
@@ -97,7 +114,8 @@ class Reward:
     def parameters(self) -> Mapping[str, Any]:
         if self.scorer is None:
             return {}
-        return {**self.scorer.parameters(), "samples": self.settings.samples, "roles": list(ROLES)}
+        chosen = {"samples": self.settings.samples, "selection": self.settings.selection, "roles": list(ROLES)}
+        return {**self.scorer.parameters(), **chosen}
 
     def report(self) -> dict[str, int]:
         """Counters over all that this stage has read. samples_agreeing of samples_compared is the rate before any
@@ -121,48 +139,44 @@ class Reward:
         shown = [show(rollout, scorer) for rollout in rollouts]
         curves = scorer.sample_encoded([clip for _, _, clip in shown], self.settings.samples)
         drawn: dict[str, Drawn] = {}
-        unread: dict[str, str] = {}  # rollout_id -> why there is no curve
         for rollout, (role, index, _), found in zip(rollouts, shown, curves, strict=True):
             self._count(found)
-            values = tuple(curve.value for curve in found)
-            drawn[rollout.rollout_id] = Drawn(role=role, frame_index=index, samples=values)
-            if all(curve.value is None for curve in found):
-                unread[rollout.rollout_id] = _why(found)
+            drawn[rollout.rollout_id] = _drawn(role, index, found)
         for session in sessions:
             pairs = usable_pairs(session)
-            kept = {pair.pair_id: self._select(pair, drawn) for pair in dict.fromkeys(pairs.values())}
+            selected = {pair.pair_id: self._select(pair, drawn) for pair in dict.fromkeys(pairs.values())}
             for rollout in session:
                 pair = pairs.get(rollout.rollout_id)
-                yield self._with(
-                    scorer, rollout, drawn[rollout.rollout_id], None if pair is None else kept[pair.pair_id]
-                )
-                if rollout.rollout_id in unread:
-                    yield reject(
-                        rollout, "reward", NO_READABLE_SAMPLE, unread[rollout.rollout_id], subject="reward_curve"
-                    )
+                judged = None if pair is None else _judged(rollout, pair, selected[pair.pair_id])
+                mine = drawn[rollout.rollout_id]
+                yield self._with(scorer, rollout, mine, judged)
+                if not any(value is not None for value in mine.values):
+                    yield reject(rollout, "reward", NO_READABLE_SAMPLE, _why(mine.errors), subject="reward_curve")
 
-    def _select(self, pair: Preference, drawn: Mapping[str, Drawn]) -> Kept:
-        margins = pair_margins(pair, drawn[pair.rollout_a].samples, drawn[pair.rollout_b].samples)
-        kept = keep(margins)
+    def _select(self, pair: Preference, drawn: Mapping[str, Drawn]) -> Selected:
+        a, b = drawn[pair.rollout_a].returns, drawn[pair.rollout_b].returns
+        selected = select(pair, a, b, self.settings.selection)
+        margins = [margin for margin in paired_margins(pair, a, b) if margin is not None]
         self._counters["pairs_usable"] += 1
-        self._counters["pairs_no_match" if kept.sample is None else "pairs_match"] += 1
-        self._counters["samples_compared"] += sum(margin is not None for margin in margins)
-        self._counters["samples_agreeing"] += sum(margin is not None and margin > 0 for margin in margins)
-        return kept
+        self._counters["pairs_no_match" if selected.margin is None else "pairs_match"] += 1
+        self._counters["samples_compared"] += len(margins)
+        self._counters["samples_agreeing"] += sum(margin > 0 for margin in margins)
+        return selected
 
-    def _with(self, scorer: GVL, rollout: Rollout, drawn: Drawn, kept: Kept | None) -> Rollout:
-        valid = [value for value in drawn.samples if value is not None]
+    def _with(self, scorer: GVL, rollout: Rollout, drawn: Drawn, judged: Judged | None) -> Rollout:
+        readable = [value for value in drawn.values if value is not None]
         agreement: Literal["match", "no_match", "not_usable"]
-        if kept is not None and kept.sample is not None:
-            chosen, agreement = drawn.samples[kept.sample], "match"
+        if judged is not None and judged.kept is not None:
+            chosen, agreement = drawn.values[judged.kept], "match"
         else:
-            chosen = np.mean(valid, axis=0) if valid else None
-            agreement = "not_usable" if kept is None else "no_match"
+            chosen = np.mean(readable, axis=0) if readable else None
+            agreement = "not_usable" if judged is None else "no_match"
         self._counters[f"rollouts_{agreement}"] += 1
+        rollout = msgspec.structs.replace(rollout, samples=tuple(_samples(scorer, rollout, drawn, judged)))
         if chosen is None:
             self._counters["rollouts_without_curve"] += 1
             return rollout
-        value = tuple(round(float(number), 6) for number in chosen)
+        value = _rounded(chosen)
         curve = RewardCurve(
             name=scorer.name,
             kind=scorer.kind,
@@ -173,9 +187,10 @@ class Reward:
             value=value,
             provenance="self_distilled" if agreement == "match" else "sampled",
             samples=self.settings.samples,
-            kept_sample=None if kept is None else kept.sample,
-            margin=None if kept is None else kept.margin,
+            kept_sample=None if judged is None else judged.kept,
+            margin=None if judged is None else judged.margin,
             agreement=agreement,
+            preferred=None if judged is None else judged.preferred,
         )
         rewards = (*rollout.rewards, curve)
         if agreement != "match" or rollout.reward is not None:
@@ -187,11 +202,62 @@ class Reward:
         self._counters["samples_unreadable"] += sum(curve.value is None for curve in curves)
 
 
-def _why(curves: Sequence[Curve]) -> str:
+def _drawn(role: Role, index: tuple[int, ...], curves: Sequence[Curve]) -> Drawn:
+    return Drawn(
+        role=role,
+        frame_index=index,
+        values=tuple(curve.value for curve in curves),
+        errors=tuple(
+            without_server_words(curve.error or "no answer") if curve.value is None else None for curve in curves
+        ),
+        returns=tuple(sample_return(curve.value) for curve in curves),
+    )
+
+
+def _judged(rollout: Rollout, pair: Preference, selected: Selected) -> Judged:
+    is_a = rollout.rollout_id == pair.rollout_a
+    return Judged(
+        pair=pair,
+        preferred=is_a == (pair.preference == "a"),
+        kept=selected.kept_a if is_a else selected.kept_b,
+        margin=selected.margin,
+        margins=selected.margins_a if is_a else selected.margins_b,
+    )
+
+
+def _samples(scorer: GVL, rollout: Rollout, drawn: Drawn, judged: Judged | None) -> Iterator[RewardSample]:
+    """All that was drawn, kept or not, each with the reason."""
+    for k, (value, error, mean) in enumerate(zip(drawn.values, drawn.errors, drawn.returns, strict=True)):
+        margin = None if judged is None else judged.margins[k]
+        kept = judged is not None and judged.kept == k
+        yield RewardSample(
+            sample_id=stable_id("reward_sample", rollout.rollout_id, scorer.name, str(k)),
+            rollout_id=rollout.rollout_id,
+            session_id=rollout.session_id,
+            task_category=rollout.task_category,
+            scorer=scorer.name,
+            model=scorer.client.model,
+            sample=k,
+            role=drawn.role,
+            frame_index=None if value is None else drawn.frame_index,
+            value=None if value is None else _rounded(value),
+            mean=mean,
+            error=error,
+            pair_id=None if judged is None else judged.pair.pair_id,
+            preferred=None if judged is None else judged.preferred,
+            margin=margin,
+            verdict=verdict(mean, margin, kept=kept, usable=judged is not None),
+        )
+
+
+def _rounded(value: Value) -> tuple[float, ...]:
+    return tuple(round(float(number), 6) for number in value)
+
+
+def _why(errors: Sequence[str | None]) -> str:
     """Why no curve of a rollout could be read: the commonest reason, the earliest of equals."""
-    reasons = Counter(without_server_words(curve.error or "no answer") for curve in curves)
-    reason, count = reasons.most_common(1)[0]
-    return f"{count} of {len(curves)} samples: {reason}"
+    reason, count = Counter(errors).most_common(1)[0]
+    return f"{count} of {len(errors)} samples: {reason}"
 
 
 def show(rollout: Rollout, scorer: GVL) -> tuple[Role, tuple[int, ...], EncodedClip]:
@@ -218,49 +284,3 @@ def view(rollout: Rollout) -> tuple[Role, Video]:
         if video is not None:
             return role, video
     raise ValueError(f"rollout {rollout.rollout_id} has no video")
-
-
-def usable_pairs(session: Sequence[Rollout]) -> dict[str, Preference]:
-    """For each rollout the pair that it is judged by: the first usable one in the session's order.
-
-    A pair is usable where a human chose (no tie), both rollouts are present, and their scores, where both are known,
-    differ: of two equal scores the human said in one place that neither is better, whatever was said in the other.
-    """
-    present = {rollout.rollout_id: rollout for rollout in session}
-    pairs: dict[str, Preference] = {}
-    for pair in session[0].session.preferences:
-        if (
-            pair.preference != "tie"
-            and pair.rollout_a != pair.rollout_b
-            and {pair.rollout_a, pair.rollout_b} <= present.keys()
-            and not _equal_scores(present[pair.rollout_a], present[pair.rollout_b])
-        ):
-            pairs.setdefault(pair.rollout_a, pair)
-            pairs.setdefault(pair.rollout_b, pair)
-    return pairs
-
-
-def _equal_scores(a: Rollout, b: Rollout) -> bool:
-    return a.score is not None and a.score == b.score
-
-
-def pair_margins(pair: Preference, a: Sequence[Value | None], b: Sequence[Value | None]) -> list[float | None]:
-    """For each k: return of the preferred rollout minus return of the rejected one in sample k, or None where either
-    could not be read. Positive: sample k orders the pair as the human did; a tie (0) does not.
-
-    The return is the mean over the sampled frames, so that a longer rollout does not gain by its length.
-    """
-    sign = 1.0 if pair.preference == "a" else -1.0
-    return [
-        None if left is None or right is None else sign * float(np.mean(left) - np.mean(right))
-        for left, right in zip(a, b, strict=True)
-    ]
-
-
-def keep(margins: Sequence[float | None]) -> Kept:
-    """The sample with the largest positive margin, the earliest of equals; nothing where none is positive."""
-    best: tuple[float, int] | None = None
-    for number, margin in enumerate(margins):
-        if margin is not None and margin > 0 and (best is None or margin > best[0]):
-            best = (margin, number)
-    return Kept(sample=None, margin=None) if best is None else Kept(sample=best[1], margin=round(best[0], 6))

@@ -21,6 +21,7 @@ from bad_robot_behavior.schema import checks
 Rows = NDArray[np.int64]
 _CURVES = {"rollout": (("reward_frame_index", "reward"),), "prediction": (("frame_index", "value"),)}
 _CURVES |= {"demonstration": (("frame_index", "value"),), "reward_curve": (("frame_index", "value"),)}
+_CURVES |= {"reward_sample": (("frame_index", "value"),)}
 
 
 class Filter:

@@ -80,6 +80,11 @@ LEVEL = rule(
     "A demonstration holds what its level says: frames from text_video on, values at text_video_dense only.",
     cure="Fill frame_index, role and value as the level asks, or change the level.",
 )
+SAMPLE_ERROR = rule(
+    "schema.sample_error",
+    "A reward sample has either a curve or an error that says why there is none.",
+    cure="Write frame_index, value and mean, or leave all three null and say why in error.",
+)
 PREDICTION_ERROR = rule(
     "schema.prediction_error",
     "A prediction has either a curve or an error that says why there is none.",
@@ -256,6 +261,13 @@ def _demonstration(row: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(LEVEL, field, level, f"{field} {legal}", f"does not go with level {level}")
 
 
+def _reward_sample(row: dict[str, Any]) -> Iterator[Finding]:
+    for field in ("frame_index", "value", "mean"):
+        if (row[field] is None) != (row["error"] is not None):
+            legal = "null" if row["error"] is not None else "there, or a reason in error"
+            yield Finding(SAMPLE_ERROR, field, row[field], legal, "does not go with error")
+
+
 def _prediction(row: dict[str, Any]) -> Iterator[Finding]:
     yield from _json_object(row["parameters"], "parameters")
 
@@ -303,6 +315,7 @@ SHORT: dict[str, tuple[Check, ...]] = {
     "preference": (_preference,),
     "session": (_session,),
     "demonstration": (_demonstration,),
+    "reward_sample": (_reward_sample,),
     "prediction": (_prediction,),
     "release": (_release,),
     "failure": (failure_checks,),
@@ -312,6 +325,7 @@ LONG: dict[str, tuple[Check, ...]] = {
     "rollout": (_rollout_curves,),
     "prediction": (_prediction_curve,),
     "demonstration": (curve_checks,),
+    "reward_sample": (curve_checks,),
     "reward_curve": (curve_checks,),
     "trajectory": (_trajectory,),
 }

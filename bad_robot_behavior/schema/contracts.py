@@ -27,6 +27,7 @@ CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "preference": records.Preference,
     "trajectory": records.Trajectory,
     "demonstration": records.Demonstration,
+    "reward_sample": records.RewardSample,
     "rejection": records.Rejection,
     "release": records.ReleaseManifest,
     "recipe": Recipe,

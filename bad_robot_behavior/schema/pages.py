@@ -17,6 +17,7 @@ _ROOMS = {
     "preference": "table `preferences`",
     "trajectory": "table `trajectories`",
     "demonstration": "table `demonstrations`",
+    "reward_sample": "table `reward_samples`",
     "rejection": "`rejections.parquet`",
     "release": "`release.json`",
     "prediction": "a predictions file",

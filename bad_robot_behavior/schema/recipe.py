@@ -97,6 +97,10 @@ class RewardSettings(Record, frozen=True, kw_only=True):
     scorer: Annotated[Literal["gvl"], Meta(description="how the model is asked")] = "gvl"
     num_frames: Annotated[int, Meta(ge=3, le=64, description="frames shown of each rollout")] = 30
     samples: Annotated[int, Meta(ge=1, le=64, description="answers drawn for each rollout (m)")] = 10
+    selection: Annotated[
+        Literal["paired", "all_pairs"],
+        Meta(description="paired: sample k is compared with the partner's sample k; all_pairs: with each of them"),
+    ] = "paired"
     temperature: Annotated[float, Meta(ge=0, le=2, description="sampling temperature of the model")] = 0.8
     image_size: Annotated[int, Meta(ge=64, le=1024, description="longer side in pixels")] = 320
     seed: Annotated[int, Meta(description="decides the order in which frames are shuffled")] = 0

@@ -44,6 +44,7 @@ AnnotatorType = Literal["human", "llm", "simulator", "rule"]
 CurveKind = Literal["progress", "reward"]
 CurveProvenance = Literal["self_distilled", "sampled", "simulator", "human", "edit"]
 Choice = Literal["a", "b", "tie"]
+SampleVerdict = Literal["kept", "smaller_margin", "disagrees", "unreadable", "not_usable"]
 Stage = Literal["source", "screen", "license", "scrub", "distill", "reward", "split", "package"]
 SplitName = Literal["train", "validation", "test"]
 RejectionSubject = Literal["rollout", "session", "preference", "critique", "reward_curve"]
@@ -129,6 +130,46 @@ class RewardCurve(Record, frozen=True, kw_only=True):
         Literal["match", "no_match", "not_usable"] | None,
         Meta(description="did any sample order the pair as the human did; not_usable: tie or no partner"),
     ] = None
+    preferred: Annotated[
+        bool | None, Meta(description="did the human prefer this rollout in the pair that it was judged by")
+    ] = None
+
+
+class RewardSample(Record, frozen=True, kw_only=True):
+    """One answer of a model about one rollout, kept or not: a row of table `reward_samples`."""
+
+    sample_id: Id
+    rollout_id: Id
+    session_id: Id
+    split: SplitName | None = None
+    task_category: TaskCategory
+    scorer: Text
+    model: Text
+    sample: Annotated[Count, Meta(description="its number among the m samples of the rollout, from 0")]
+    role: Role
+    frame_index: tuple[Count, ...] | None
+    value: Annotated[tuple[Unit, ...] | None, Meta(description="progress; null where the answer could not be read")]
+    mean: Annotated[Unit | None, Meta(description="mean of value: the return by which pairs are ordered")]
+    error: Annotated[str | None, Meta(description="why there is no value")]
+    pair_id: Annotated[
+        Id | None, Meta(description="the pair that the rollout is judged by; null: it stands in no usable one")
+    ]
+    preferred: Annotated[bool | None, Meta(description="did the human prefer this rollout in that pair")]
+    margin: Annotated[
+        float | None,
+        Meta(
+            description="mean of the preferred minus mean of the rejected: with the partner's sample of the same "
+            "number, or, where all pairs are compared, with that sample of the partner that makes it largest"
+        ),
+    ]
+    verdict: Annotated[
+        SampleVerdict,
+        Meta(
+            description="kept: its margin is the largest; smaller_margin: it agrees with the human, another by more; "
+            "disagrees: it orders the pair otherwise, or calls it equal; unreadable: it has no value, or nothing to "
+            "be compared with; not_usable: the rollout stands in no usable pair"
+        ),
+    ]
 
 
 class Detector(Record, frozen=True, kw_only=True):
@@ -250,6 +291,7 @@ class Rollout(RolloutRow, frozen=True, kw_only=True):
     trajectory: Annotated[
         str | None, Meta(description="path of a .npz with state, action, state_columns, action_columns; no pickles")
     ] = None
+    samples: tuple[RewardSample, ...] = ()
 
 
 class Column(Record, frozen=True, kw_only=True):
@@ -285,6 +327,7 @@ class Demonstration(Record, frozen=True, kw_only=True):
     role: Role | None = None
     frame_index: tuple[Count, ...] | None = None
     value: tuple[Signed, ...] | None = None
+    kind: Annotated[CurveKind | None, Meta(description="what value is; null where there is none")] = None
 
 
 class Rejection(Record, frozen=True, kw_only=True):
@@ -345,6 +388,7 @@ class Counts(Record, frozen=True, kw_only=True):
     preferences: Count
     trajectories: Count
     demonstrations: Count
+    reward_samples: Count = 0
     videos: Count
     rejections_by_code: dict[str, Count]
     rollouts_by_split: dict[str, Count]

@@ -61,6 +61,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "preference": ("pair_id",),
     "trajectory": ("rollout_id",),
     "demonstration": ("demonstration_id",),
+    "reward_sample": ("sample_id",),
     "prediction": ("rollout_id", "role", "model", "parameters"),
 }
 """The fields that together must be different in each row of a table."""

@@ -66,7 +66,7 @@ def make_rollouts(folder: Path, sessions: int = 4) -> list[Rollout]:
             role="exterior_1",
             frame_index=frames,
             value=value,
-            provenance="sampled",
+            provenance="human",
         )
         critique = Critique(text="It dropped the marker.", attributed_spans=(), model="stub", prompt_sha256=None)
         b = msgspec.structs.replace(b, critique=critique, rewards=(curve,), reward=value, reward_frame_index=frames)

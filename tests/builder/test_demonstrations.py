@@ -29,6 +29,22 @@ def test_without_a_curve_there_is_no_dense_level(tmp_path: Path) -> None:
     assert [d.level for d in demonstrations(bare, num_frames=100)] == ["text", "text_video"]
 
 
+def test_only_a_curve_that_is_known_to_be_low_is_dense(tmp_path: Path) -> None:
+    rollout = make_rollouts(tmp_path, sessions=1)[1]
+    for changes, dense in (
+        ({"provenance": "self_distilled", "preferred": False}, True),
+        ({"provenance": "self_distilled", "preferred": True}, False),
+        ({"provenance": "sampled", "preferred": None}, False),
+        ({"provenance": "simulator"}, True),
+    ):
+        (curve,) = rollout.rewards
+        changed = msgspec.structs.replace(rollout, rewards=(msgspec.structs.replace(curve, **changes),))
+        made = list(demonstrations(changed, num_frames=4))
+        assert [d.level for d in made] == ["text", "text_video", "text_video_dense"][: 2 + dense]
+        assert made[1].frame_index == (0, 5, 11)
+        assert made[-1].kind == ("reward" if dense else None)
+
+
 def test_a_curve_whose_camera_is_not_known_gives_no_dense_level(tmp_path: Path) -> None:
     rollout = make_rollouts(tmp_path, sessions=1)[1]
     other = msgspec.structs.replace(rollout, reward=(0.0, 0.1, 0.2))

@@ -148,5 +148,5 @@ builder = BadRobotBehavior(config_name="preferences", base_path={str(files_relea
 builder.download_and_prepare()
 print(builder.as_dataset(split="train").num_rows, sorted(BadRobotBehavior.builder_configs))
 """
-    names = ["demonstrations", "preferences", "rollouts", "trajectories", "videos"]
+    names = ["demonstrations", "preferences", "reward_samples", "rollouts", "trajectories", "videos"]
     assert python(LOAD + code) == f"4 {names}\n"

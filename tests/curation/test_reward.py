@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 
 from bad_robot_behavior import media
-from bad_robot_behavior.curation.reward import Reward, keep, pair_margins, usable_pairs
+from bad_robot_behavior.curation.reward import Reward
+from bad_robot_behavior.curation.selection import usable_pairs
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import EndpointError, MediaError
 from bad_robot_behavior.schema import (
@@ -97,6 +97,32 @@ def test_the_sample_that_agrees_by_most_is_kept(tmp_path: Path) -> None:
     assert (report["samples_compared"], report["samples_agreeing"]) == (4, 2)
 
 
+def test_all_samples_are_stored_with_the_reason(tmp_path: Path) -> None:
+    rollouts = list(make_pair(tmp_path))
+    (a, b), _ = run(rollouts, plans(rollouts, [[50, 60, 90, None, None], [60, 40, 50, 20]]))
+    assert [sample.verdict for sample in a.samples] == ["disagrees", "smaller_margin", "kept", "unreadable"]
+    assert [sample.verdict for sample in b.samples] == ["disagrees", "smaller_margin", "kept", "unreadable"]
+    assert [sample.margin for sample in b.samples] == [-0.08, 0.16, 0.32, None]
+    assert [sample.mean for sample in a.samples] == [0.4, 0.48, 0.72, None]
+    assert [sample.error is None for sample in a.samples] == [True, True, True, False]
+    assert a.samples[2].value == a.rewards[0].value
+    assert a.samples[2].frame_index == a.rewards[0].frame_index
+    assert {sample.preferred for sample in a.samples} == {True} == {a.rewards[0].preferred}
+    assert {sample.preferred for sample in b.samples} == {False} == {b.rewards[0].preferred}
+    assert {sample.pair_id for sample in a.samples + b.samples} == {a.session.preferences[0].pair_id}
+    assert len({sample.sample_id for sample in a.samples + b.samples}) == 8
+
+
+def test_over_all_pairs_each_rollout_keeps_a_sample_of_its_own(tmp_path: Path) -> None:
+    rollouts = list(make_pair(tmp_path))
+    settings = msgspec.structs.replace(SETTINGS, selection="all_pairs")
+    (a, b), report = run(rollouts, plans(rollouts, [[50, 60, 90, 20], [60, 40, 50, 30]]), settings)
+    assert (a.rewards[0].kept_sample, b.rewards[0].kept_sample) == (2, 3)
+    assert a.rewards[0].margin == pytest.approx(0.8 * 0.6) == b.rewards[0].margin
+    assert [sample.verdict for sample in a.samples] == ["smaller_margin", "smaller_margin", "kept", "disagrees"]
+    assert (report["samples_compared"], report["samples_agreeing"]) == (4, 2)  # k with k: before any selection
+
+
 def test_a_reward_that_was_chosen_before_stays(tmp_path: Path) -> None:
     rollouts = list(make_pair(tmp_path, reward=(0.5, 1.0), reward_frame_index=(0, 11)))
     (a, _), _ = run(rollouts, plans(rollouts, [[50, 60, 90, 20], [60, 40, 50, 20]]))
@@ -142,7 +168,8 @@ def test_samples_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path) ->
 def test_no_readable_sample_is_no_curve(tmp_path: Path) -> None:
     rollouts = list(make_pair(tmp_path))
     made, report = run(rollouts, StubClient(lambda request: "no idea"))
-    assert made == rollouts
+    assert [msgspec.structs.replace(rollout, samples=()) for rollout in made] == rollouts
+    assert {(s.verdict, s.value, s.margin) for rollout in made for s in rollout.samples} == {("unreadable", None, None)}
     assert report["rollouts_without_curve"] == 2
     assert report["pairs_no_match"] == 1
 
@@ -209,18 +236,6 @@ def test_a_rollout_in_several_pairs_is_judged_by_the_first_usable_one(tmp_path: 
     assert {key: pair.pair_id for key, pair in found.items()} == {
         a: pair_id(c, a), c: pair_id(c, a), b: pair_id(a, b)
     }  # fmt: skip
-
-
-def test_a_margin_is_the_difference_of_means_in_favour_of_the_preferred() -> None:
-    one, two = np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.25])
-    assert pair_margins(choice("1", "2", "a"), [one, None, one], [two, two, None]) == [0.375, None, None]
-    assert pair_margins(choice("1", "2", "b"), [one], [two]) == [-0.375]
-
-
-def test_a_tie_of_the_model_is_never_kept_and_the_earliest_of_equals_is() -> None:
-    assert keep([0.0, None, -0.1]).sample is None
-    assert keep([0.1, 0.3, None, 0.3]).sample == 1
-    assert keep([]).margin is None
 
 
 def test_without_a_client_rollouts_pass_as_they_are(tmp_path: Path) -> None:

@@ -151,6 +151,29 @@ def demonstration(number: int = 0) -> dict[str, Any]:
         "role": "exterior_1",
         "frame_index": [0, 4],
         "value": [0.0, -0.5],
+        "kind": "reward",
+    }
+
+
+def reward_sample(number: int = 0) -> dict[str, Any]:
+    return {
+        "sample_id": stable_id("sample", str(number)),
+        "rollout_id": stable_id("rollout", str(number)),
+        "session_id": stable_id("session"),
+        "split": "train",
+        "task_category": "pick_place",
+        "scorer": "gvl",
+        "model": "some-model",
+        "sample": 3,
+        "role": "exterior_1",
+        "frame_index": [0, 4],
+        "value": [0.0, 0.5],
+        "mean": 0.25,
+        "error": None,
+        "pair_id": stable_id("pair"),
+        "preferred": False,
+        "margin": -0.25,
+        "verdict": "disagrees",
     }
 
 
@@ -236,6 +259,7 @@ VALID: dict[str, Any] = {
     "preference": preference,
     "trajectory": trajectory,
     "demonstration": demonstration,
+    "reward_sample": reward_sample,
     "rejection": rejection,
     "release": release,
     "recipe": recipe,

@@ -197,6 +197,8 @@ CROSS: list[tuple[str, str, tuple[str | int, ...], Any, str]] = [
     ("schema.same_rollout", "preference", ("rollout_b",), VALID["preference"]()["rollout_a"], "rollout_b"),
     ("schema.demonstration_level", "demonstration", ("level",), "text_video", "value"),
     ("schema.demonstration_level", "demonstration", ("role",), None, "role"),
+    ("schema.sample_error", "reward_sample", ("error",), "no JSON", "value"),
+    ("schema.sample_error", "reward_sample", ("mean",), None, "mean"),
     ("schema.prediction_error", "prediction", ("error",), "no answer", "error"),
     ("schema.trajectory_shape", "trajectory", ("state", 1), [0.5], "state[1]"),
     ("schema.trajectory_shape", "trajectory", ("action_columns",), [], "action[0]"),
