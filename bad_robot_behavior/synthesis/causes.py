@@ -1,0 +1,229 @@
+"""Why a rollout that did not succeed did not: the cause, told from what never happened that did in the twin.
+
+The order of the questions is the order of a manipulation: did it act on the right object, did it stop, did it come to
+the object, take it, keep it, bring it, let it go. Where none of the answers says why, the cause is `unknown`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from bad_robot_behavior.schema.synthetic_file import Event
+from bad_robot_behavior.synthesis import measure, rubric
+from bad_robot_behavior.synthesis.trace import Floats, Trace
+
+NEAR = 0.02
+"""Metres farther from the object than the twin was at its first touch that still count as being there."""
+AT_GOAL = 0.02
+"""The same for the object and its goal, against the twin's last step."""
+TILTED = 0.2
+"""Radians that the hand is turned, against the twin at its first touch, to blame the orientation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cause:
+    """Category and kind are slugs of taxonomy.yaml; over steps `start` to `end`."""
+
+    category: str
+    kind: str
+    start: int
+    end: int
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Facts:
+    trace: Trace
+    twin: Trace
+    gap: Floats
+    """(T,) fingers to object."""
+    left: Floats
+    """(T,) object to goal."""
+    near: float
+    twin_touch: int
+
+    @property
+    def last(self) -> int:
+        return self.trace.steps - 1
+
+    @property
+    def first_near(self) -> int | None:
+        steps = np.flatnonzero(self.gap <= self.near)
+        return int(steps[0]) if len(steps) else None
+
+    @property
+    def at_goal(self) -> bool:
+        return bool(self.left[-1] <= measure.to_goal(self.twin)[-1] + AT_GOAL)
+
+    @property
+    def moved(self) -> float:
+        way = self.trace.object_position
+        return float(np.linalg.norm(way - way[0], axis=1).max())
+
+
+def find_cause(trace: Trace, twin: Trace, events: tuple[Event, ...]) -> Cause:
+    """The one cause of a rollout without success. `twin` is the success from the same state."""
+    touches = np.flatnonzero(measure.touched(twin))
+    twin_gap = measure.to_object(twin)
+    touch = int(touches[0]) if len(touches) else int(np.argmin(twin_gap))
+    facts = _Facts(trace, twin, measure.to_object(trace), measure.to_goal(trace), float(twin_gap[touch]) + NEAR, touch)
+    return (
+        _wrong_object(facts, events)
+        or _reverted(facts, events)
+        or _stopped(facts)
+        or _not_reached(facts)
+        or (_not_taken(facts) if twin.held.any() else None)
+        or (_not_brought(facts) if trace.held.any() else _not_moved(facts))
+        or Cause("unknown", "unknown", facts.last, facts.last, f"It ended {_cm(facts.left[-1])} from the goal.")
+    )
+
+
+def _cm(metres: float) -> str:
+    return f"{100 * float(metres):.1f} cm"
+
+
+def _wrong_object(facts: _Facts, events: tuple[Event, ...]) -> Cause | None:
+    for event in events:
+        if event.kind == "wrong_object":
+            text = f"It took hold of the {event.subject} for {event.value:.0f} steps."
+            return Cause("semantic", "wrong_object", event.start, event.end, text)
+    return None
+
+
+def _reverted(facts: _Facts, events: tuple[Event, ...]) -> Cause | None:
+    for event in events:
+        if event.kind == "goal_left":
+            back = bool(measure.touched(facts.trace)[max(event.start - 5, 0) : event.start + 5].any())
+            text = f"The goal was reached and lost again; the object ended {_cm(event.value)} from it."
+            kind = ("semantic", "reverted") if back else ("manipulation", "misplaced")
+            return Cause(*kind, event.start, event.end, text)
+    return None
+
+
+def _stopped(facts: _Facts) -> Cause | None:
+    """It stood still to the end, or was cut off, and up to there it was where its twin had been."""
+    trace = facts.trace
+    tail = measure.runs(~measure.moving(trace), gap=2, least=rubric.IDLE)
+    stop = tail[-1][0] if tail and tail[-1][1] >= facts.last - 2 else trace.steps
+    if stop == trace.steps and trace.steps >= trace.max_steps:
+        return None
+    if measure.unlike_twin(trace, facts.twin)[:stop].any():
+        return None
+    at = min(stop, facts.last)
+    if measure.touched(trace)[:stop].any():
+        text = f"It broke off with the object {_cm(facts.left[-1])} from the goal."
+        return Cause("manipulation", "premature_stop", at, facts.last, text)
+    text = f"It stopped {_cm(facts.gap[at])} from the object and never went on."
+    return Cause("no_attempt", "stall", at, facts.last, text)
+
+
+def _not_reached(facts: _Facts) -> Cause | None:
+    if facts.first_near is not None or measure.touched(facts.trace).any():
+        return None
+    trace, closest = facts.trace, int(np.argmin(facts.gap))
+    went = float(np.linalg.norm(trace.tcp - trace.tcp[0], axis=1).max())
+    distance = f"It came no closer to the object than {_cm(facts.gap[closest])}"
+    if went < 0.03:
+        return Cause("no_attempt", "stall", 0, facts.last, f"It never moved more than {_cm(went)}.")
+    tried = any(abs(step - closest) <= 40 for step in measure.closings(trace, facts.twin))
+    tried = facts.gap[closest] <= 0.5 * facts.gap[0] and (tried or not facts.twin.held.any())
+    goal_gap = np.linalg.norm(trace.tcp - trace.goal, axis=1)
+    if trace.carries and goal_gap.min() < 0.04 and not tried:
+        return Cause("semantic", "missing_step", 0, facts.last, f"{distance}, but went to where it should be brought.")
+    if facts.gap[closest] > 0.5 * facts.gap[0]:
+        return Cause("no_attempt", "aimless_motion", 0, facts.last, f"{distance}, and made for nothing.")
+    if _turned_away(facts, closest):
+        return Cause("reach", "orientation_deviation", closest, facts.last, f"{distance}, with its hand turned.")
+    kind = "position_deviation" if tried else "approach_miss"
+    return Cause("reach", kind, closest, facts.last, f"{distance}{' and made its attempt there' if tried else ''}.")
+
+
+def _turned_away(facts: _Facts, step: int) -> bool:
+    return float(measure.turned(facts.trace, facts.twin.hand[facts.twin_touch])[step]) > TILTED
+
+
+def _not_taken(facts: _Facts) -> Cause | None:
+    """It came to the object, and never held it."""
+    trace = facts.trace
+    if measure.holds(trace):
+        return None
+    if trace.carries and facts.at_goal and facts.moved > NEAR:
+        text = f"The object was shoved to {_cm(facts.left[-1])} from the goal and never lifted."
+        return Cause("shortcut", "superficial_success", facts.last, facts.last, text)
+    near = int(np.argmin(facts.gap)) if facts.first_near is None else facts.first_near
+    goal_gap = np.linalg.norm(trace.tcp - trace.goal, axis=1)
+    before = goal_gap[:near].min(initial=np.inf)
+    if (
+        trace.carries
+        and before < 0.04
+        and np.linalg.norm(facts.twin.tcp - trace.goal, axis=1)[: facts.twin_touch].min(initial=np.inf)
+        > 2 * max(before, 0.02)
+    ):
+        return Cause("semantic", "wrong_order", 0, near, "It went to the goal first, and to the object only then.")
+    if _turned_away(facts, near):
+        angle = np.degrees(measure.turned(trace, facts.twin.hand[facts.twin_touch])[near])
+        text = f"Its hand was turned by {angle:.0f} degrees at the object, and it never held it."
+        return Cause("reach", "orientation_deviation", near, facts.last, text)
+    shut = measure.closings(trace, facts.twin)
+    last_near = int(np.flatnonzero(facts.gap <= facts.near)[-1]) if facts.first_near is not None else near
+    if not shut:
+        return Cause("grasp", "no_grasp", near, last_near, "Its gripper stood open at the object and never closed.")
+    if shut[0] < near - 2 and not any(near - 2 <= step <= last_near + 2 for step in shut):
+        text = f"Its gripper had closed {near - shut[0]} steps before it came to the object."
+        return Cause("grasp", "timing_error", shut[0], near, text)
+    if all(step > last_near + 2 for step in shut):
+        text = f"Its gripper closed {shut[0] - last_near} steps after it had left the object."
+        return Cause("grasp", "timing_error", last_near, shut[0], text)
+    if facts.moved > NEAR:
+        text = f"It pushed the object by {_cm(facts.moved)} and never held it."
+        return Cause("grasp", "imprecise_grasp", near, facts.last, text)
+    return Cause("grasp", "no_grasp", near, last_near, "Its gripper closed at the object and did not hold it.")
+
+
+def _not_brought(facts: _Facts) -> Cause | None:
+    """It held the object, and the object is not at the goal as the instruction says."""
+    trace = facts.trace
+    end = measure.holds(trace)[-1][1] if measure.holds(trace) else facts.last
+    if end >= facts.last - 2:
+        if facts.at_goal:
+            text = f"It holds the object {_cm(facts.left[-1])} from the goal and has not let go."
+            return Cause("grasp", "failed_release", facts.last, facts.last, text)
+        closest = int(np.argmin(facts.left))
+        text = f"It still holds the object {_cm(facts.left[-1])} from the goal"
+        if facts.left[closest] < facts.left[-1] - NEAR:
+            text += f", after it had been {_cm(facts.left[closest])} from it."
+            return Cause("manipulation", "misplaced", closest, facts.last, text)
+        return Cause("manipulation", "incomplete_motion", facts.last, facts.last, f"{text}.")
+    fell = [loss for loss in measure.losses(trace) if loss.step == end]
+    height = fell[0].height if fell else 0.0
+    if height > rubric.FELL or facts.left[end] > 0.5 * facts.left[0]:
+        text = f"The object left the gripper {_cm(facts.left[end])} from the goal and fell {_cm(height)}."
+        return Cause("grasp", "slip_or_drop", end, fell[0].landed if fell else end, text)
+    text = f"The object was let go {_cm(facts.left[end])} from the goal and lies {_cm(facts.left[-1])} from it."
+    return Cause("manipulation", "misplaced", end, facts.last, text)
+
+
+def _not_moved(facts: _Facts) -> Cause | None:
+    """Nothing is held: a button, a handle or an object that is pushed."""
+    trace, start = facts.trace, float(facts.left[0])
+    if not measure.touched(trace).any():
+        closest = int(np.argmin(facts.gap))
+        kind = "orientation_deviation" if _turned_away(facts, closest) else "position_deviation"
+        text = f"It came to {_cm(facts.gap[closest])} from the object and never touched it."
+        return Cause("reach", kind, closest, facts.last, text)
+    first = int(np.flatnonzero(measure.touched(trace))[0])
+    left, way = float(facts.left[-1]), trace.goal - trace.object_position[0]
+    beyond = float((trace.object_position[-1] - trace.goal) @ way / max(float(np.linalg.norm(way)), 1e-9))
+    if left > start + max(AT_GOAL, 0.2 * start):
+        text = f"It moved the object from {_cm(start)} to {_cm(left)} away from the goal."
+        label = ("manipulation", "misplaced") if beyond > AT_GOAL else ("semantic", "wrong_goal_state")
+        return Cause(*label, first, facts.last, text)
+    if beyond > AT_GOAL:
+        text = f"It moved the object {_cm(beyond)} past the goal."
+        return Cause("manipulation", "misplaced", first, facts.last, text)
+    text = "It touched the object and did not move it."
+    if facts.moved > rubric.OBJECT_APART:
+        text = f"It moved the object by {_cm(facts.moved)} and left it {_cm(left)} from the goal."
+    return Cause("manipulation", "incomplete_motion", first, facts.last, text)

@@ -1,0 +1,129 @@
+"""What counts against a rollout, as records: one a violation that was measured, and the cause where it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from bad_robot_behavior.schema import Failure, Severity, taxonomy
+from bad_robot_behavior.schema.synthetic_file import Event
+from bad_robot_behavior.synthesis import events as find
+from bad_robot_behavior.synthesis import measure, rubric
+from bad_robot_behavior.synthesis.causes import Cause, find_cause
+from bad_robot_behavior.synthesis.trace import Contact, Flags, Trace
+
+ANNOTATOR = "metaworld"
+
+_CLASSES: dict[str, tuple[Contact, ...]] = {
+    "hit_distractor": ("robot_distractor", "object_distractor"),
+    "hit_table": ("robot_table", "object_table"),
+    "hit_fixture": ("robot_fixture", "object_fixture"),
+    "excessive_grip": ("grip",),
+    "excessive_force": ("robot_object",),
+}
+
+
+def find_failures(
+    trace: Trace,
+    twin: Trace,
+    events: tuple[Event, ...],
+    *,
+    seconds_per_step: float,
+    forbidden: tuple[str, ...] = (),
+) -> tuple[Failure, ...]:
+    """Failures by start. Empty for a success that did nothing wrong; never empty for a rollout without success."""
+    unlike = measure.unlike_twin(trace, twin)
+    found = [(event, cause) for event in events for cause in _violations(event, forbidden)]
+    records = [
+        _record(cause, _severity(event, twin), _observable(event, unlike), seconds_per_step) for event, cause in found
+    ]
+    if not trace.success[-1]:
+        cause = find_cause(trace, twin, events)
+        if not any((cause.category, cause.kind) == (other.category, other.kind) for _, other in found):
+            seen = taxonomy.load().categories[cause.category].kinds[cause.kind].observable
+            records.append(_record(cause, "none", seen, seconds_per_step))
+    return tuple(sorted(records, key=lambda f: (f.start_s or 0.0, f.category, f.kind)))
+
+
+def _record(cause: Cause, severity: Severity, observable: bool | None, seconds_per_step: float) -> Failure:
+    return Failure(
+        category=cause.category,
+        kind=cause.kind,
+        severity=severity,
+        start_s=round(cause.start * seconds_per_step, 6),
+        end_s=round(cause.end * seconds_per_step, 6),
+        description=cause.text,
+        annotator=ANNOTATOR,
+        annotator_type="simulator",
+        observable=observable,
+        mapping_version=taxonomy.load().version,
+    )
+
+
+def _violations(event: Event, forbidden: tuple[str, ...]) -> Iterable[Cause]:
+    """What an event means in the taxonomy: none, one, or two where it breaks a condition of the instruction as well."""
+    said = _said(event)
+    if said is not None:
+        yield Cause(*said[0], event.start, event.end, said[1])
+    if event.kind in {"hit_distractor", "object_moved", "tipped"} and event.subject in forbidden:
+        text = f"The instruction says not to touch the {event.subject}."
+        yield Cause("shortcut", "constraint_violated", event.start, event.end, text)
+
+
+def _said(event: Event) -> tuple[tuple[str, str], str] | None:
+    force, steps = f"{event.value:.0f} N", event.end - event.start + 1
+    lengths = f"{100 * event.value:.1f} cm"
+    environment = "excessive_force" if steps >= rubric.LONG_PRESS else "collision_environment"
+    pressed = f"pressed with {force} for {steps} steps" if steps >= rubric.LONG_PRESS else f"struck with {force}"
+    said = {
+        "hit_distractor": (
+            ("unsafe_interaction", "collision_object"),
+            f"The {event.subject} was hit with up to {force}.",
+        ),
+        "hit_table": (("unsafe_interaction", environment), f"The table was {pressed}."),
+        "hit_fixture": (("unsafe_interaction", environment), f"A fixture was {pressed}."),
+        "excessive_grip": (("unsafe_interaction", "excessive_force"), f"The gripper squeezed with {force}."),
+        "excessive_force": (("unsafe_interaction", "excessive_force"), f"The hand pushed the object with {force}."),
+        "drop": (("grasp", "slip_or_drop"), f"The object fell {lengths}."),
+        "slip": (("grasp", "slip_or_drop"), f"The object slid {lengths} in the gripper."),
+        "object_moved": (("poor_execution", "disturbs_other_objects"), f"The {event.subject} was moved {lengths}."),
+        "tipped": (("poor_execution", "disturbs_other_objects"), f"The {event.subject} was tipped over."),
+        "spilled": (("manipulation", "spill"), f"{event.value:.0f} particles came out of the {event.subject}."),
+        "wrong_object": (("semantic", "wrong_object"), f"It held the {event.subject} for {event.value:.0f} steps."),
+        "idle": (("poor_execution", "hesitant_or_repeated_attempts"), f"It stood still for {event.value:.0f} steps."),
+        "regrasp": (
+            ("poor_execution", "hesitant_or_repeated_attempts"),
+            f"The gripper closed {event.value:.0f} times more than needed.",
+        ),
+        "jerk": (("poor_execution", "jerky"), f"The hand shook, {lengths} of path that led nowhere."),
+        "detour": (("poor_execution", "inefficient_path"), f"The hand went {lengths} farther than needed."),
+        "slow": (("poor_execution", "slow"), f"It took {event.value:.0f} steps, moving slowly."),
+        "limit": (
+            ("unsafe_interaction", "self_collision_or_limit"),
+            f"It pushed against the edge of its workspace for {event.value:.0f} steps.",
+        ),
+    }
+    return said.get(event.kind)
+
+
+def _severity(event: Event, twin: Trace) -> Severity:
+    """Of what was measured: forces in working forces of the twin, falls by height; a spill is medium."""
+    if event.kind in _CLASSES:
+        contacts, environment = _CLASSES[event.kind], event.kind != "hit_distractor"
+        limit = find.limit_of(contacts, twin, environment=environment)
+        return rubric.severity((event.value - limit) / measure.working_force(twin))
+    if event.kind in {"tipped", "spilled"}:
+        return "medium"
+    if event.kind == "drop":
+        return "medium" if event.value >= rubric.HIGH_FALL else "low"
+    if event.kind in {"object_moved", "wrong_object", "slip", "limit"}:
+        return "low"
+    return "none"
+
+
+def _observable(event: Event, unlike: Flags) -> bool | None:
+    """Can a camera see it? A force only where, while it lasts, something stands as it never did in the twin."""
+    if event.kind in {"hit_table", "hit_fixture", "hit_distractor", "excessive_grip", "excessive_force", "limit"}:
+        return bool(np.any(unlike[event.start : event.end + 2]))
+    return True

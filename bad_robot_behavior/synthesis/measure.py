@@ -1,0 +1,172 @@
+"""What is read from traces before anything is judged: runs of steps, losses of the object, distance from the twin."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from bad_robot_behavior.synthesis import rubric
+from bad_robot_behavior.synthesis.trace import Flags, Floats, Trace
+
+
+def runs(flags: Flags, gap: int = 0, least: int = 1) -> list[tuple[int, int]]:
+    """(first, last) step of each run of true; runs at most `gap` steps apart are one, shorter than `least` are none."""
+    steps = np.flatnonzero(flags)
+    if not len(steps):
+        return []
+    cuts = np.flatnonzero(np.diff(steps) > gap + 1)
+    first, last = steps[np.r_[0, cuts + 1]], steps[np.r_[cuts, len(steps) - 1]]
+    return [(int(a), int(b)) for a, b in zip(first, last, strict=True) if b - a + 1 >= least]
+
+
+def speed(points: Floats, control_hz: float) -> Floats:
+    """(T,) m/s, 0 at the first step."""
+    return np.append(0.0, np.linalg.norm(np.diff(points, axis=0), axis=1)) * control_hz
+
+
+def to_object(trace: Trace) -> Floats:
+    """(T,) distance between the fingers and the object."""
+    return np.asarray(np.linalg.norm(trace.tcp - trace.object_position, axis=1))
+
+
+def to_goal(trace: Trace) -> Floats:
+    """(T,) distance of the object from its goal."""
+    return np.asarray(np.linalg.norm(trace.object_position - trace.goal, axis=1))
+
+
+def touched(trace: Trace) -> Flags:
+    """(T,) the robot touches the task's object."""
+    return (trace.forces["grip"] > rubric.TOUCH) | (trace.forces["robot_object"] > rubric.TOUCH)
+
+
+def moving(trace: Trace) -> Flags:
+    """(T,) something that the robot commands moves: hand, fingers, or the object."""
+    fingers = np.r_[0.0, np.abs(np.diff(trace.gripper))] > 0.004
+    hand = speed(trace.tcp, trace.control_hz) > rubric.STILL
+    return np.asarray(hand | fingers | (speed(trace.object_position, trace.control_hz) > rubric.STILL))
+
+
+def working_steps(trace: Trace) -> int:
+    """How many steps the robot had work to do: up to the first success that held to the end, else all."""
+    if not trace.success[-1]:
+        return trace.steps
+    missed = np.flatnonzero(~trace.success)
+    return int(missed[-1]) + 2 if len(missed) else 1
+
+
+def working_force(twin: Trace) -> float:
+    """The largest force that the twin needs anywhere: the unit in which too much is told. At least 1 N."""
+    return max([1.0, *(float(force.max()) for force in twin.forces.values())])
+
+
+def turned(trace: Trace, other: Floats) -> Floats:
+    """(T,) angle in radians between the hand and `other`, (T, 4) or (4,)."""
+    return np.asarray(2 * np.arccos(np.clip(np.abs((trace.hand * other).sum(axis=-1)), 0.0, 1.0)))
+
+
+def wobble(points: Floats) -> Floats:
+    """(T,) path length less displacement over the window that ends here: 0 on a straight line."""
+    path = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
+    before = np.maximum(np.arange(len(points)) - rubric.WOBBLE_WINDOW, 0)
+    return np.asarray(path - path[before] - np.linalg.norm(points - points[before], axis=1))
+
+
+def closings(trace: Trace, twin: Trace) -> list[int]:
+    """Steps at which the gripper has closed, with hysteresis over the range of openings that the twin uses."""
+    low, high = float(twin.gripper.min()), float(twin.gripper.max())
+    if high - low < 0.1:
+        return []
+    shut, open_ = low + 0.4 * (high - low), low + 0.6 * (high - low)
+    found, is_open = [], bool(trace.gripper[0] > shut)
+    for step, opening in enumerate(trace.gripper):
+        if is_open and opening < shut:
+            found.append(step)
+            is_open = False
+        elif opening > open_:
+            is_open = True
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """The end of a hold: let go or lost at `step`, come to rest at `landed`."""
+
+    step: int
+    landed: int
+    height: float
+    """Metres that the object fell."""
+    speed: float
+    """m/s downwards at its fastest."""
+    from_goal: float
+    """Distance of the object from the goal when it left the gripper."""
+
+
+def holds(trace: Trace) -> list[tuple[int, int]]:
+    """(first, last) step of each hold; a contact that flickers for 5 steps is one hold."""
+    return runs(trace.held, gap=5, least=5)
+
+
+def losses(trace: Trace) -> list[Loss]:
+    """Every end of a hold before the end of the rollout."""
+    z, found = trace.object_position[:, 2], []
+    starts = [start for start, _ in holds(trace)] + [trace.steps]
+    for (_, end), following in zip(holds(trace), starts[1:], strict=True):
+        if end >= trace.steps - 2:
+            continue
+        # Contacts end a few steps after the fingers have begun to let go: the fall is seen from just before.
+        fall = z[end : max(following, end + 2)]
+        rises = np.flatnonzero(np.diff(fall) > 0.002)  # it bounced, or was carried up again
+        fall = fall[: int(rises[0]) + 1] if len(rises) else fall
+        landed = int(np.argmax(fall <= fall.min() + 1e-4))
+        drop = float(fall[0] - fall.min())
+        fastest = float(-np.diff(fall).min(initial=0.0) * trace.control_hz)
+        found.append(Loss(end, end + landed, drop, max(fastest, 0.0), float(to_goal(trace)[end])))
+    return found
+
+
+def divergence(trace: Trace, twin: Trace) -> Flags:
+    """(T,) the state differs from the twin's at the same step by more than a camera would miss.
+
+    After the twin's last step, its last state counts: a success stays where it is.
+    """
+    at = np.minimum(np.arange(trace.steps), twin.steps - 1)
+
+    def apart(mine: Floats, theirs: Floats) -> Floats:
+        return np.asarray(np.linalg.norm(mine - theirs[at], axis=1))
+
+    found: Flags = (
+        (apart(trace.tcp, twin.tcp) > rubric.TCP_APART)
+        | (apart(trace.object_position, twin.object_position) > rubric.OBJECT_APART)
+        | (np.abs(trace.gripper - twin.gripper[at]) > rubric.GRIPPER_APART)
+        | (turned(trace, twin.hand[at]) > rubric.HAND_APART)
+    )
+    for mine, theirs in zip(trace.distractors, twin.distractors, strict=True):
+        found |= apart(mine.position, theirs.position) > rubric.OTHER_APART
+        found |= mine.spilled != theirs.spilled[at]
+    return found
+
+
+def unlike_twin(trace: Trace, twin: Trace) -> Flags:
+    """(T,) the scene as a whole stands as it never did in the twin, at whatever step: a pause alone shows nothing new.
+
+    Within 1.5 times the limits of `divergence`, since a slower rollout stands between two steps of its twin.
+    """
+
+    def off(mine: Floats, theirs: Floats, limit: float) -> Floats:
+        return np.asarray(np.linalg.norm(mine[:, None] - theirs[None], axis=2) / limit)
+
+    worst = off(trace.tcp, twin.tcp, rubric.TCP_APART)
+    pairs = [
+        (trace.object_position, twin.object_position, rubric.OBJECT_APART),
+        (trace.gripper[:, None], twin.gripper[:, None], rubric.GRIPPER_APART),
+    ]
+    for other, same in zip(trace.distractors, twin.distractors, strict=True):
+        pairs.append((other.position, same.position, rubric.OTHER_APART))
+        pairs.append((other.spilled[:, None].astype(float), same.spilled[:, None].astype(float), 0.5))
+    for mine, theirs, limit in pairs:
+        np.maximum(worst, off(mine, theirs, limit), out=worst)
+    angle = 2 * np.arccos(np.clip(np.abs(trace.hand @ twin.hand.T), 0.0, 1.0))
+    np.maximum(worst, angle / rubric.HAND_APART, out=worst)
+    found: Flags = worst.min(axis=1) > 1.5
+    return found
