@@ -346,9 +346,9 @@ def test_a_longer_pause_costs_more(pause: int, longer: int) -> None:
     def paused(steps: int) -> Trace:
         at = np.r_[0:60, np.full(steps, 60), 60:REST]
         arrays = {
-            name: getattr(TWIN, name)[at]
-            for name in ["action", "tcp", "gripper", "hand", "object_position", "object_upright", "held"]
-            + ["wrong_object", "progress", "success", "limit"]
+            field.name: value[at]
+            for field in dataclasses.fields(TWIN)
+            if isinstance(value := getattr(TWIN, field.name), np.ndarray) and field.name != "goal"
         }
         others = tuple(
             dataclasses.replace(o, position=o.position[at], upright=o.upright[at], spilled=o.spilled[at])
