@@ -3,38 +3,41 @@
 Method: Ma et al., "Vision Language Models are In-Context Value Learners" (arXiv 2411.04549). The first frame is shown
 apart and declared to be 0 %; the others are shuffled, because a model that sees them in order answers with a rising
 line whatever happens in them. One answer holds one number for each frame, and is put back into order here. The wording
-of the prompt is ours (vlm/prompts/gvl.txt).
+is ours, in ten phrasings (vlm/prompts/gvl*.txt), because a number that hangs on the wording says little.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from bad_robot_behavior import media
+from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.schema import CurveKind
+from bad_robot_behavior.scorers.question import EXTRAS, EncodedClip, Example, answer_schema, ask_about, read_answer
 from bad_robot_behavior.scorers.scorer import Clip, Curve
-from bad_robot_behavior.vlm.answers import BadAnswer, ask_checked, read_json
-from bad_robot_behavior.vlm.client import Client, Image, Message, Request
-from bad_robot_behavior.vlm.prompts import read_prompt
+from bad_robot_behavior.vlm.answers import ask_checked
+from bad_robot_behavior.vlm.client import Client, Image, Request
+from bad_robot_behavior.vlm.prompts import prompt_names, read_prompt
+
+__all__ = ["GVL", "PHRASINGS", "EncodedClip", "Example"]
+
+PHRASINGS: tuple[str, ...] = tuple(
+    name for name in prompt_names() if name.split("_")[0] == "gvl" and name != EXTRAS.name
+)
+"""Names of the prompt files that ask the same question in other words."""
+
+Cameras = Literal["first", "all"]
 
 _JPEG_QUALITY = 85
 _TOKENS_PER_FRAME = 100
 _SPARE_TOKENS = 500
-
-
-class EncodedClip(msgspec.Struct, frozen=True, kw_only=True):
-    """A clip as it is sent: JPEG pictures, a hundredth of the size of the frames. pictures[0] is the anchor."""
-
-    rollout_id: str
-    instruction: str
-    pictures: tuple[Image, ...]
 
 
 class GVL:
@@ -58,14 +61,25 @@ class GVL:
         temperature: float = 0.0,
         seed: int = 0,
         prompt: str = "gvl",
+        cameras: Cameras = "first",
+        orders: int = 1,
     ) -> None:
-        """`image_size` is the longer side in pixels; `prompt` names a file of vlm/prompts."""
+        """`image_size` is the longer side in pixels. `prompt` is one of PHRASINGS, BadRobotError lists them.
+
+        `cameras`: `first` shows one camera, the first that a clip has; `all` shows every moment through all of them,
+        one after the other under one number. `orders` is how many orders of the frames the samples of one clip are
+        spread over: samples that share an order are one request where the server can give several answers to it.
+        """
+        if prompt not in PHRASINGS:
+            raise BadRobotError(f"prompt is {prompt!r}; legal: {', '.join(PHRASINGS)}")
         self.client = client
         self.num_frames = num_frames
         self.image_size = image_size
         self.temperature = temperature
         self.seed = seed
         self.prompt = read_prompt(prompt)
+        self.cameras: Cameras = cameras
+        self.orders = orders
 
     def parameters(self) -> dict[str, Any]:
         """Everything that decides a curve, as JSON."""
@@ -77,8 +91,11 @@ class GVL:
             "jpeg_quality": _JPEG_QUALITY,
             "temperature": self.temperature,
             "seed": self.seed,
+            "cameras": self.cameras,
+            "orders": self.orders,
             "prompt": self.prompt.name,
             "prompt_sha256": self.prompt.sha256,
+            "prompt_extras_sha256": EXTRAS.sha256,
         }
 
     def score(self, clips: list[Clip]) -> list[Curve]:
@@ -86,92 +103,61 @@ class GVL:
         return [curves[0] for curves in self.sample_encoded([self.encode(clip) for clip in clips], 1)]
 
     def sample(self, clip: Clip, samples: int) -> list[Curve]:
-        """`samples` curves of one clip, each from its own order of the frames and its own seed. The frames are encoded
-        once. Raises EndpointError where the endpoint does not answer."""
+        """`samples` curves of one clip, each with its own seed. The frames are encoded once. Raises EndpointError where
+        the endpoint does not answer."""
         return self.sample_encoded([self.encode(clip)], samples)[0]
 
-    def encode(self, clip: Clip) -> EncodedClip:
-        """The clip with its frames as JPEG. Raises ValueError for a clip without frames."""
+    def encode(self, clip: Clip, examples: Sequence[Example] = ()) -> EncodedClip:
+        """The clip with its frames as JPEG, and what is to be shown before it. Raises ValueError for a clip without
+        frames."""
         if clip.frames is None:
             raise ValueError(f"rollout {clip.rollout_id}: GVL needs the frames of the clip")
-        pictures = tuple(
-            Image(media.jpeg(frame, self.image_size, _JPEG_QUALITY), "image/jpeg") for frame in clip.frames
+        others = clip.others if self.cameras == "all" else ()
+        return EncodedClip(
+            rollout_id=clip.rollout_id,
+            instruction=clip.instruction,
+            pictures=self.pictures(clip.frames),
+            others=tuple(self.pictures(frames) for frames in others),
+            examples=tuple(examples),
         )
-        return EncodedClip(rollout_id=clip.rollout_id, instruction=clip.instruction, pictures=pictures)
+
+    def pictures(self, frames: NDArray[np.uint8]) -> tuple[Image, ...]:
+        """Frames (N, H, W, 3) as they are sent."""
+        return tuple(Image(media.jpeg(frame, self.image_size, _JPEG_QUALITY), "image/jpeg") for frame in frames)
 
     def sample_encoded(self, clips: Sequence[EncodedClip], samples: int) -> list[list[Curve]]:
         """For each clip `samples` curves, all asked for at once. Raises EndpointError as `sample` does."""
-        orders: list[list[int]] = []
-        requests: list[Request] = []
-        for clip in clips:
-            for number in range(samples):
-                order, seed = self._shuffle(clip, number)
-                if order:
-                    orders.append(order)
-                    requests.append(self._request(clip, order, seed))
-        checked = iter(ask_checked(self.client, requests, lambda i, text: _read(text, orders[i])))
+        asked = [pair for clip in clips if len(clip.pictures) > 1 for pair in self._questions(clip, samples)]
+        orders = [order for order, _ in asked]
+        requests = [request for _, request in asked]
+        checked = iter(ask_checked(self.client, requests, lambda i, text: read_answer(text, orders[i])))
         curves: list[list[Curve]] = []
         for clip in clips:
             if len(clip.pictures) < 2:
                 curves.append([Curve(value=None, error="the clip has fewer than 2 frames")] * samples)
                 continue
             found = [next(checked) for _ in range(samples)]
-            curves.append([Curve(value=result.value, error=result.error) for result in found])
+            curves.append([Curve(value=result.value, error=result.error, usage=result.usage) for result in found])
         return curves
 
-    def _shuffle(self, clip: EncodedClip, sample: int) -> tuple[list[int], int]:
-        """The order in which pictures 1.. are shown, and the request's seed (31 bits)."""
-        digest = hashlib.sha256(f"gvl\x1f{self.seed}\x1f{clip.rollout_id}\x1f{sample}".encode()).digest()
-        order = list(range(1, len(clip.pictures)))
-        random.Random(digest).shuffle(order)
-        return order, int.from_bytes(digest[:4], "big") >> 1
-
-    def _request(self, clip: EncodedClip, order: list[int], seed: int) -> Request:
-        count = len(order)
-        instruction = " ".join(clip.instruction.split()).replace('"', "'")
-        parts: list[str | Image] = [self.prompt.fill("anchor", instruction=instruction), clip.pictures[0]]
-        parts.append(self.prompt.fill("frames", count=count))
-        for number, place in enumerate(order, start=1):
-            parts += [self.prompt.fill("frame", number=number), clip.pictures[place]]
-        parts.append(self.prompt.fill("question", count=count, instruction=instruction))
-        return Request(
-            model=self.client.model,
-            messages=(Message("system", (self.prompt.fill("system"),)), Message("user", tuple(parts))),
-            temperature=self.temperature,
-            max_tokens=_SPARE_TOKENS + _TOKENS_PER_FRAME * count,
-            seed=seed,
-            json_schema=_schema(count),
-        )
-
-
-def _schema(count: int) -> dict[str, Any]:
-    entry = {
-        "type": "object",
-        "properties": {
-            "frame": {"type": "integer", "minimum": 1, "maximum": count},
-            "seen": {"type": "string"},
-            "percent": {"type": "number", "minimum": 0, "maximum": 100},
-        },
-        "required": ["frame", "seen", "percent"],
-        "additionalProperties": False,
-    }
-    frames = {"type": "array", "items": entry, "minItems": count, "maxItems": count}
-    return {
-        "type": "object",
-        "properties": {"frames": frames},
-        "required": ["frames"],
-        "additionalProperties": False,
-    }
-
-
-def _read(text: str, order: list[int]) -> NDArray[np.float64]:
-    """Values in the order of time, (len(order) + 1,) in [0, 1], from an answer about pictures shown in `order`."""
-    entries = read_json(text, _schema(len(order)))["frames"]
-    # JSON Schema counts 3.0 as an integer, so the number is made one before it is used as a place.
-    percents = {int(entry["frame"]): float(entry["percent"]) for entry in entries}
-    if len(percents) != len(order):
-        raise BadAnswer("a picture's number occurs twice, so another has no percentage")
-    value = np.zeros(len(order) + 1)
-    for number, place in enumerate(order, start=1):
-        value[place] = percents[number] / 100
-    return value
+    def _questions(self, clip: EncodedClip, samples: int) -> Iterator[tuple[list[int], Request]]:
+        """For each sample the order in which pictures 1.. are shown, and the request. Samples of one order follow each
+        other and differ in their seeds alone, by one."""
+        orders = min(self.orders, samples)
+        for number in range(orders):
+            digest = hashlib.sha256(f"gvl\x1f{self.seed}\x1f{clip.rollout_id}\x1f{number}".encode()).digest()
+            chance = random.Random(digest)
+            order = list(range(1, len(clip.pictures)))
+            chance.shuffle(order)
+            question = Request(
+                model=self.client.model,
+                messages=ask_about(clip, order, chance, self.prompt),
+                temperature=self.temperature,
+                max_tokens=_SPARE_TOKENS + _TOKENS_PER_FRAME * len(order),
+                json_schema=answer_schema(len(order)),
+            )
+            first = int.from_bytes(digest[:4], "big") >> 2  # 30 bits: all seeds of an order fit into 31
+            # ceil(k * samples / orders): orders share the samples as evenly as can be
+            start, stop = (-(-k * samples // orders) for k in (number, number + 1))
+            for sample in range(stop - start):
+                yield order, msgspec.structs.replace(question, seed=first + sample)

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bad_robot_behavior.schema import CurveKind
+from bad_robot_behavior.vlm.client import Usage
 
 
 class Clip(msgspec.Struct, frozen=True, kw_only=True):
     """What a scorer is shown of one rollout.
 
     frames: (N, H, W, 3) uint8 RGB, or None for a scorer with `needs_frames = False`;
-    frame_index: (N,) int64, increasing, positions in a video of `num_frames` frames.
+    frame_index: (N,) int64, increasing, positions in a video of `num_frames` frames;
+    others: the same N moments seen by the rollout's further cameras, each like `frames`, for scorers that look at them.
     """
 
     rollout_id: str
@@ -24,13 +26,18 @@ class Clip(msgspec.Struct, frozen=True, kw_only=True):
     frame_index: NDArray[np.int64]
     num_frames: int
     fps: float
+    others: tuple[NDArray[np.uint8], ...] = ()
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scorer says: value (N,) float64, one for each frame of the clip, or None and the reason in `error`."""
+    """What a scorer says: value (N,) float64, one for each frame of the clip, or None and the reason in `error`.
+
+    usage: what a model's answers took, where a scorer asks one.
+    """
 
     value: NDArray[np.float64] | None
     error: str | None = None
+    usage: Usage | None = None
 
 
 class Scorer(Protocol):

@@ -66,9 +66,9 @@ def read_json(text: str, schema: dict[str, Any]) -> Any:
 def ask_checked(client: Client, requests: Sequence[Request], check: Callable[[int, str], T]) -> list[Checked[T]]:
     """Ask all requests; `check(i, text)` returns the value of request i or raises BadAnswer.
 
-    What is bad is asked once more with the bad answer and the reason under it; what is bad again is an `error`, and the
-    client is told, so that it can be asked anew one day. Raises EndpointError where the endpoint gave no answer, so that
-    a build is never called complete without it.
+    What is bad is asked once more with the bad answer and the reason under it; what is bad again is an `error`, and
+    the client is told, so that it can be asked anew one day. Raises EndpointError where the endpoint gave no answer, so
+    that a build is never called complete without it.
     """
     first = _ask(client, requests)
     results: list[Checked[T] | None] = [None] * len(requests)

@@ -109,6 +109,10 @@ class OpenAIClient:
             self._check_any_accepted([answers[key] for key in missing])
         return [answers[key] for key in keys]
 
+    def unusable(self, requests: Sequence[Request]) -> None:
+        """Count them."""
+        self.counters["answers_unusable"] += 1
+
     def _check_any_accepted(self, answers: list[Answer]) -> None:
         """An endpoint that refuses every request is set up wrongly; that must not pass as so many bad answers."""
         accepted = self.counters["requests_cached"] + self.counters["requests_answered"]

@@ -26,12 +26,16 @@ class Prompt(msgspec.Struct, frozen=True):
         return Template(self.parts[part]).substitute(values)
 
 
+def prompt_names() -> list[str]:
+    """The names of all prompts, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob("*.txt"))
+
+
 def load_prompt(name: str) -> tuple[str, str]:
     """(text, SHA-256 hex of its bytes) of `prompts/<name>.txt`. Raises ValueError that lists the names there are."""
     path = _FOLDER / f"{name}.txt"
     if not re.fullmatch(r"[a-z0-9_]+", name) or not path.is_file():
-        names = ", ".join(sorted(p.stem for p in _FOLDER.glob("*.txt")))
-        raise ValueError(f"there is no prompt {name!r}; there are: {names}")
+        raise ValueError(f"there is no prompt {name!r}; there are: {', '.join(prompt_names())}")
     data = path.read_bytes()
     return data.decode("utf-8"), hashlib.sha256(data).hexdigest()
 

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from bad_robot_behavior import media
-from bad_robot_behavior.errors import EndpointError
+from bad_robot_behavior.errors import BadRobotError, EndpointError
 from bad_robot_behavior.schema import EndpointSettings
-from bad_robot_behavior.scorers.gvl import GVL
+from bad_robot_behavior.scorers.gvl import GVL, PHRASINGS, EncodedClip, Example
 from bad_robot_behavior.scorers.scorer import Clip, Scorer
-from bad_robot_behavior.vlm.client import Answer, Image, Request
+from bad_robot_behavior.vlm.client import Answer, Image, Request, Usage
 from bad_robot_behavior.vlm.openai_client import OpenAIClient
+from bad_robot_behavior.vlm.prompts import read_prompt
 from bad_robot_behavior.vlm.stub import StubClient
 from tests import loopback
 from tests.factories import make_video
@@ -56,7 +60,7 @@ def test_it_is_a_scorer() -> None:
 
 def test_shuffled_pictures_come_back_in_the_order_of_time(tmp_path: Path) -> None:
     shown = clip(tmp_path / "v.mp4")
-    scorer = GVL(StubClient(lambda request: by_place(request, order)), num_frames=COUNT)
+    scorer = GVL(StubClient(lambda request: by_place(request, order)), num_frames=COUNT, orders=5)
     order = [picture.data for picture in scorer.encode(shown).pictures]
     assert len(set(order)) == COUNT
     for curve in scorer.sample(shown, 5):
@@ -66,7 +70,7 @@ def test_shuffled_pictures_come_back_in_the_order_of_time(tmp_path: Path) -> Non
 
 def test_the_first_picture_is_the_anchor_and_the_rest_are_shuffled(tmp_path: Path) -> None:
     client = StubClient(lambda request: say([50] * (COUNT - 1)))
-    scorer = GVL(client, num_frames=COUNT)
+    scorer = GVL(client, num_frames=COUNT, orders=8)
     shown = clip(tmp_path / "v.mp4")
     order = [picture.data for picture in scorer.encode(shown).pictures]
     curves = scorer.sample(shown, 8)
@@ -79,6 +83,122 @@ def test_the_first_picture_is_the_anchor_and_the_rest_are_shuffled(tmp_path: Pat
     text = "".join(part for part in client.asked[0].messages[1].parts if isinstance(part, str))
     assert "0 percent here" in text.partition("Picture 1:")[0]
     assert re.findall(r"Picture (\d+):", text) == [str(i) for i in range(1, COUNT)]
+
+
+def test_samples_of_one_order_differ_in_their_seeds_alone(tmp_path: Path) -> None:
+    client = StubClient(lambda request: say([50] * (COUNT - 1)))
+    shown = clip(tmp_path / "v.mp4")
+    for orders, sizes in ((1, [7]), (3, [3, 2, 2]), (7, [1] * 7), (64, [1] * 7)):
+        client.asked.clear()
+        assert len(GVL(client, num_frames=COUNT, orders=orders).sample(shown, 7)) == 7
+        groups = [list(group) for _, group in itertools.groupby(client.asked, lambda request: request.messages)]
+        assert [len(group) for group in groups] == sizes
+        for group in groups:
+            first = group[0].seed or 0
+            assert [request.seed for request in group] == list(range(first, first + len(group)))
+            assert 0 <= first <= 2**31 - 64
+            assert all(request.messages is group[0].messages for request in group)
+
+
+def test_the_orders_are_drawn_evenly() -> None:
+    """Each picture stands at each place about equally often over many rollouts."""
+    client = StubClient(lambda request: say([50] * 3))
+    marks = tuple(Image(bytes([i]), "image/jpeg") for i in range(4))
+    clips = [EncodedClip(rollout_id=f"{i:020x}", instruction="x", pictures=marks) for i in range(600)]
+    GVL(client).sample_encoded(clips, 1)
+    orders = Counter(tuple(pictures(request)[1:]) for request in client.asked)
+    assert len(orders) == 6
+    assert min(orders.values()) > 60  # 100 expected each, standard deviation 9
+
+
+def test_all_cameras_show_each_moment_one_after_the_other(tmp_path: Path) -> None:
+    shown = clip(tmp_path / "v.mp4")
+    other = msgspec.structs.replace(shown, others=(shown.frames[::-1].copy(),))
+    client = StubClient(lambda request: say([50] * (COUNT - 1)))
+    scorer = GVL(client, num_frames=COUNT, cameras="all")
+    scorer.score([other])
+    (request,) = client.asked
+    sent = pictures(request)
+    first = [picture.data for picture in scorer.encode(shown).pictures]
+    assert sent[:2] == [first[0], first[-1]]
+    assert [first.index(picture) for picture in sent[::2]] == [COUNT - 1 - first.index(p) for p in sent[1::2]]
+    assert len(sent) == 2 * COUNT
+    assert "shown as 2 pictures in a row" in str(request.messages[1].parts[0])
+    client.asked.clear()
+    GVL(client, num_frames=COUNT).score([other])  # one camera is asked for
+    assert len(pictures(client.asked[0])) == COUNT
+
+
+def test_examples_stand_before_the_anchor_shuffled_and_with_their_percentages(tmp_path: Path) -> None:
+    shown = clip(tmp_path / "v.mp4")
+    client = StubClient(lambda request: say([50] * (COUNT - 1)))
+    scorer = GVL(client, num_frames=COUNT)
+    marks = tuple(Image(bytes([i]), "image/jpeg") for i in range(5))
+    values = tuple(i / 10 for i in range(5))
+    told = {"instruction": 'stack "the" cups', "text": "the tower\nfell"}
+    examples = [
+        Example(text="Grippers close too early."),
+        Example(**told),
+        Example(**told, pictures=marks),
+        Example(**told, pictures=marks, value=values),
+        Example(**told, value=values),
+    ]
+    scorer.sample_encoded([scorer.encode(shown, examples)], 1)
+    parts = client.asked[0].messages[1].parts
+    end = next(i for i, part in enumerate(parts) if isinstance(part, str) and part.startswith("What follows is"))
+    before = parts[:end]
+    assert "Grippers close too early." in str(before[0])
+    assert before.count(next(p for p in before if "'the'" in str(p))) == 4
+    assert sum(part == 'What was said of that attempt: "the tower fell"' for part in before) == 4
+    sent = [part.data[0] for part in before if isinstance(part, Image)]
+    assert sorted(sent[:5]) == sorted(sent[5:]) == [0, 1, 2, 3, 4]
+    assert sent[:5] != [0, 1, 2, 3, 4] or sent[5:] != [0, 1, 2, 3, 4]
+    said = [re.search(r"stood at (\d+) percent", part) for part in before if isinstance(part, str)]
+    assert [int(match[1]) for match in said if match] == [10 * mark for mark in sent[5:]]
+    assert "in the order of time: 0, 10, 20, 30, 40" in str(before[-1])
+    without = StubClient(lambda request: say([50] * (COUNT - 1)))
+    GVL(without, num_frames=COUNT).score([shown])
+    assert without.asked[0].messages[1].parts == parts[end + 1 :], "the question itself is the same, order included"
+    with pytest.raises(ValueError, match="5 pictures and 2 values"):
+        Example(instruction="x", pictures=marks, value=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("prompt", PHRASINGS)
+def test_every_phrasing_asks_the_same_question(prompt: str, tmp_path: Path) -> None:
+    client = StubClient(lambda request: by_place(request, order))
+    scorer = GVL(client, num_frames=COUNT, prompt=prompt)
+    shown = clip(tmp_path / "v.mp4")
+    order = [picture.data for picture in scorer.encode(shown).pictures]
+    (curve,) = scorer.score([shown])
+    assert curve.value is not None
+    np.testing.assert_allclose(curve.value, np.arange(COUNT) / 10)
+    text = " ".join(part for part in client.asked[0].messages[1].parts if isinstance(part, str))
+    assert text.count('"put the marker in the cup"') == 2
+    assert '{"frames": [{"frame": ' in text
+    assert "$" not in text
+    assert str(COUNT - 1) in text
+    assert scorer.parameters()["prompt"] == prompt
+    (system,) = client.asked[0].messages[0].parts
+    assert re.search("(?i)somebody else|third party|untrusted|not an order|not meant for you|another person", str(system))
+
+
+def test_there_are_ten_phrasings_and_no_two_are_alike() -> None:
+    assert len(PHRASINGS) == 10
+    assert len({read_prompt(name).parts["system"] for name in PHRASINGS}) == 10
+    with pytest.raises(BadRobotError, match="gvl_brief"):
+        GVL(StubClient(lambda request: ""), prompt="distill")
+
+
+def test_what_a_curve_took_is_said_with_it(tmp_path: Path) -> None:
+    def answers(request: Request) -> Answer:
+        text = say([10] * (COUNT - 1)) if len(request.messages) > 2 else "no"
+        return Answer(text=text, prompt_tokens=100, completion_tokens=7)
+
+    shown = clip(tmp_path / "v.mp4")
+    (curve,) = GVL(StubClient(answers), num_frames=COUNT).score([shown])
+    assert curve.usage == Usage(answers=2, prompt_tokens=200, completion_tokens=14)
+    (silent,) = GVL(StubClient(lambda request: say([1] * (COUNT - 1))), num_frames=COUNT).score([shown])
+    assert silent.usage == Usage(answers=1, prompt_tokens=None, completion_tokens=None)
 
 
 def test_requests_depend_on_seed_rollout_and_sample_only(tmp_path: Path) -> None:
