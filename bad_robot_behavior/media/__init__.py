@@ -5,7 +5,7 @@ from bad_robot_behavior.media.picture import jpeg, resize
 from bad_robot_behavior.media.probing import Probe, probe, remuxed, video
 from bad_robot_behavior.media.reading import decode, frames, full_range, planes
 from bad_robot_behavior.media.sampling import sample, sample_index
-from bad_robot_behavior.media.writing import encode, remux
+from bad_robot_behavior.media.writing import encode, encoder, remux
 
 __all__ = [
     "CODECS",
@@ -17,6 +17,7 @@ __all__ = [
     "Probe",
     "decode",
     "encode",
+    "encoder",
     "frames",
     "full_range",
     "jpeg",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import av.container
@@ -44,6 +44,9 @@ if platform.machine().lower() in {"x86_64", "amd64"}:
 _EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT)
 
 
+Preset = Literal["medium", "veryfast"]
+
+
 def encode(path: str | Path, frames: Iterable[Pixels], fps: float) -> None:
     """Write frames as H.264 yuv420p mp4, index first, without tags; the same frames give the same bytes.
 
@@ -51,35 +54,57 @@ def encode(path: str | Path, frames: Iterable[Pixels], fps: float) -> None:
     the last, because yuv420p has none. `fps` > 0. The file appears whole or not at all. Raises ValueError for frames
     that are not pictures, MediaError for no frames at all or frames that change size.
     """
+    with encoder(path, fps) as add:
+        for frame in frames:
+            add(frame)
+
+
+@contextlib.contextmanager
+def encoder(path: str | Path, fps: float, preset: Preset = "medium") -> Iterator[Callable[[Pixels], None]]:
+    """As `encode`, for whoever has one frame at a time: the block is given a function that takes the next one.
+
+    No frame is held back. `veryfast` takes half of the time for about the same size, of rendered frames at least. The
+    file appears when the block ends well.
+    """
     if not 0 < fps < 1e6:
         raise ValueError(f"fps is {fps}; it must be above 0 and below a million")
     path = Path(path)
-    pictures = iter(frames)
-    first = next(pictures, None)
-    if first is None:
-        raise MediaError(path, "encode", "there are no frames to write")
-    _check(first)
-    with _whole(path) as part, guard(path, "encode"), av.open(str(part), "w", format="mp4", options=_MP4) as container:
+    with _whole(path) as part, av.open(str(part), "w", format="mp4", options=_MP4) as container:
         # exact for every rate that a file can state with a denominator up to 100,000, such as 30000/1001
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000), options=_X264)
-        height, width = first.shape[:2]
-        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        rate = Fraction(fps).limit_denominator(100_000)
+        stream = container.add_stream("libx264", rate=rate, options=_X264 | {"preset": preset})
         # x264 writes its version and settings into the stream as a message of NAL type 6; nothing else uses it here
-        strip = BitStreamFilterContext("filter_units=remove_types=6", stream)
+        strip: BitStreamFilterContext | None = None
         convert = VideoReformatter()
-        for number, picture in enumerate(itertools.chain([first], pictures)):
+        shape: tuple[int, ...] = ()
+        number = 0
+
+        def add(picture: Pixels) -> None:
+            nonlocal strip, shape, number
             _check(picture)
-            if picture.shape != first.shape:
-                reason = f"the picture changes from {first.shape} to {picture.shape}"
-                raise MediaError(path, f"frame {number}", reason)
+            height, width = picture.shape[:2]
+            if strip is None:
+                stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+                strip = BitStreamFilterContext("filter_units=remove_types=6", stream)
+                shape = picture.shape
+            elif picture.shape != shape:
+                raise MediaError(path, f"frame {number}", f"the picture changes from {shape} to {picture.shape}")
             even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             given = VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
             planes = convert.reformat(given, format="yuv420p", interpolation=_EXACT, threads=1)
             planes.pts = number
-            for packet in stream.encode(planes):
+            with guard(path, "encode"):
+                for packet in stream.encode(planes):
+                    container.mux(strip.filter(packet))
+            number += 1
+
+        yield add
+        if strip is None:
+            raise MediaError(path, "encode", "there are no frames to write")
+        with guard(path, "encode"):
+            for packet in stream.encode(None):
                 container.mux(strip.filter(packet))
-        for packet in stream.encode(None):
-            container.mux(strip.filter(packet))
+            container.close()
 
 
 def remux(source: MediaInput, path: str | Path) -> None:

@@ -224,3 +224,20 @@ def test_remux_of_a_cut_file_leaves_nothing(tmp_path: Path) -> None:
         media.remux(raw[: len(raw) * 2 // 3], tmp_path / "out.mp4")
     assert not list(tmp_path.glob("*out*"))
     assert not list(tmp_path.glob(".part-*"))
+
+
+def test_frames_given_one_at_a_time_make_the_same_file(tmp_path: Path) -> None:
+    frames = [np.full((32, 48, 3), 20 * i, np.uint8) for i in range(6)]
+    media.encode(tmp_path / "whole.mp4", frames, 10)
+    with media.encoder(tmp_path / "parts.mp4", 10) as add:
+        for frame in frames:
+            add(frame)
+        assert not (tmp_path / "parts.mp4").exists()
+    assert (tmp_path / "whole.mp4").read_bytes() == (tmp_path / "parts.mp4").read_bytes()
+
+
+def test_nothing_is_left_where_the_block_fails(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), media.encoder(tmp_path / "x.mp4", 10, "veryfast") as add:
+        add(np.zeros((32, 48, 3), np.uint8))
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []

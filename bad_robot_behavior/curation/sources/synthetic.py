@@ -137,8 +137,8 @@ class SyntheticFolder:
             else:
                 ref = f"{session}/{episode.name}"
                 yield self._reject("rollout", ids[episode.name], session, ref, refused[episode.name])
-        for number, subject, broken in lost:
-            yield self._reject("preference", subject, session, f"{session}/pairs[{number}]", broken)
+        for number, subject, why in lost:
+            yield self._reject("preference", subject, session, f"{session}/pairs[{number}]", why)
 
     @cached_property
     def _set(self) -> SyntheticSet:
