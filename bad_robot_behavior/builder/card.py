@@ -12,7 +12,7 @@ import yaml
 
 from bad_robot_behavior.builder.features import DEFAULT_CONFIG, SPLITS
 from bad_robot_behavior.errors import ReleaseError
-from bad_robot_behavior.schema import Recipe, ReleaseManifest
+from bad_robot_behavior.schema import Estimate, Recipe, ReleaseManifest, RewardQuality
 
 _PURPOSE = {
     "rollouts": "one attempt of one policy at one instruction",
@@ -31,8 +31,8 @@ _HUB_LICENSES = (
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def card(recipe: Recipe, manifest: ReleaseManifest, unscrubbed: int = 0) -> str:
-    """The whole README.md. unscrubbed: rollouts without a privacy record.
+def card(recipe: Recipe, manifest: ReleaseManifest, unscrubbed: int = 0, quality: RewardQuality | None = None) -> str:
+    """The whole README.md. unscrubbed: rollouts without a privacy record; quality: what was sampled of a model.
 
     Raises ReleaseError where the template is missing from the installation.
     """
@@ -57,6 +57,7 @@ def card(recipe: Recipe, manifest: ReleaseManifest, unscrubbed: int = 0) -> str:
         "rejected_sentence": _rejected(manifest),
         "privacy_sentence": _privacy(manifest, unscrubbed),
         "model_rows": _models(manifest),
+        "reward_rows": _rewards(quality),
         "video_sentence": _videos(manifest),
     }
     return string.Template(_template()).substitute(values)
@@ -181,6 +182,47 @@ def _models(manifest: ReleaseManifest) -> str:
         f"- stage `{use.stage}`: {use.model}" + (f", prompt {use.prompt_sha256[:12]}" if use.prompt_sha256 else "")
         for use in manifest.models
     )
+
+
+def _rewards(quality: RewardQuality | None) -> str:
+    """Agreement with the humans before and after selection, each number with its n and interval."""
+    if quality is None:
+        return ""
+    rows = [
+        f"| {row.category} | {row.pairs:,} | {row.sessions:,} | {_share(row.first)} | {_share(row.kept)} | "
+        f"{_share(row.control)} | {_share(row.beyond_control)} |"
+        for row in quality.agreement
+        if row.pairs
+    ]
+    words = {"paired": "sample k with the partner's sample k", "all_pairs": "each sample with each of the partner's"}
+    floor = "-" if quality.noise_floor is None else f"{quality.noise_floor:.3f}"
+    lines = [
+        f"Of each of {quality.rollouts:,} rollouts {quality.samples} answers were sampled "
+        f"({quality.samples_unreadable:,} of {quality.samples_drawn:,} could not be read), comparing "
+        f"{words[quality.selection]}. For a pair of rollouts the answer is kept that orders it as the human did;",
+        "config `reward_samples` holds all of them. Selection finds agreement also where the model knows nothing:",
+        "`by chance` is the share of pairs that would keep an answer if the human's choice were a coin's, and only what",
+        "is beyond it tells of the model.",
+        "",
+        "| pairs of | pairs | sessions | first answer agrees | an answer is kept | by chance | beyond chance |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+        f"Asked again, the model disagrees with itself on a pair in {_share(quality.flips)} of the cases "
+        f"({quality.flips_pairs:,} pairs).",
+        f"The mean of a curve varies by {_share(quality.spread_return)}, one frame by {_share(quality.spread_frame)} "
+        f"(standard deviation, {quality.spread_rollouts:,} rollouts),",
+        f"and the share of pairs that one round of answers orders right by {floor} from round to round.",
+        "Intervals hold 95 %, by bootstrap over sessions. `reward_quality.json` has all of it.",
+    ]
+    return "\n".join(["", *lines])
+
+
+def _share(number: Estimate) -> str:
+    if number.value is None:
+        return "-"
+    interval = "" if number.interval is None else f" [{number.interval[0]:.2f}, {number.interval[1]:.2f}]"
+    return f"{number.value:.2f}{interval}"
 
 
 def _videos(manifest: ReleaseManifest) -> str:

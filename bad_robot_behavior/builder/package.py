@@ -39,6 +39,7 @@ from bad_robot_behavior.schema import (
     Record,
     Rejection,
     ReleaseManifest,
+    RewardQuality,
     Rollout,
     RolloutRow,
     rule,
@@ -71,11 +72,13 @@ def write_release(
     models: Sequence[ModelUse] = (),
     changelog: str | None = None,
     earlier_test: Collection[str] = (),
+    quality: RewardQuality | None = None,
 ) -> ReleaseManifest:
     """Write the release folder `out` and return its manifest.
 
     rollouts: scrubbed, each with its `split`, those of a session next to each other, their videos' `path` pointing at
     clean mp4 files; read once, and to its end before `rejections` is touched. rollouts_read: how many the sources gave.
+    quality: what self-distillation came to, for the card and reward_quality.json; None: nothing was sampled.
     earlier_test: ids that earlier releases had in test; splits.parquet carries on those that are not in this one.
     The folder is made beside `out` and renamed into place; an earlier release at `out` is replaced. Same input, same
     bytes. Raises ReleaseError where `out` holds something else, where nothing is left to package, or where rollouts
@@ -102,7 +105,7 @@ def write_release(
             configs=packager.configs(),
             files=(),
         )
-        manifest = write_paperwork(root, recipe, draft, changelog, packager.unscrubbed)
+        manifest = write_paperwork(root, recipe, draft, changelog, packager.unscrubbed, quality)
     return manifest
 
 

@@ -15,8 +15,9 @@ from bad_robot_behavior import schema
 from bad_robot_behavior.builder.card import card
 from bad_robot_behavior.builder.croissant import croissant
 from bad_robot_behavior.builder.reading import MANIFEST
-from bad_robot_behavior.schema import LicenseVerdict, Recipe, ReleaseFile, ReleaseManifest
+from bad_robot_behavior.schema import LicenseVerdict, Recipe, ReleaseFile, ReleaseManifest, RewardQuality
 
+REWARD_QUALITY = "reward_quality.json"
 _SCHEMA = Path(schema.__file__).parent
 
 
@@ -30,7 +31,12 @@ def taxonomy_version() -> str:
 
 
 def write_paperwork(
-    root: Path, recipe: Recipe, draft: ReleaseManifest, changelog: str | None, unscrubbed: int
+    root: Path,
+    recipe: Recipe,
+    draft: ReleaseManifest,
+    changelog: str | None,
+    unscrubbed: int,
+    quality: RewardQuality | None,
 ) -> ReleaseManifest:
     """Write everything that describes a release whose tables and videos lie in `root`, release.json last.
 
@@ -42,8 +48,10 @@ def write_paperwork(
     (root / "schema").mkdir()
     for path in sorted((_SCHEMA / "json").glob("*.json")):
         shutil.copyfile(path, root / "schema" / path.name)
+    if quality is not None:
+        (root / REWARD_QUALITY).write_bytes(msgspec.json.format(msgspec.json.encode(quality), indent=1) + b"\n")
     data = msgspec.structs.replace(draft, files=list_files(root))
-    _write(root / "README.md", card(recipe, data, unscrubbed))
+    _write(root / "README.md", card(recipe, data, unscrubbed, quality))
     _write(root / "croissant.json", croissant(recipe, data))
     described = tuple(_file(root, root / name) for name in ("README.md", "croissant.json"))
     manifest = msgspec.structs.replace(data, files=tuple(sorted((*data.files, *described), key=lambda file: file.path)))

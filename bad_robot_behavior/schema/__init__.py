@@ -17,6 +17,7 @@ from bad_robot_behavior.schema.recipe import (
 )
 from bad_robot_behavior.schema.records import (
     SCHEMA_VERSION,
+    Agreement,
     AnnotatorType,
     Choice,
     Column,
@@ -25,6 +26,7 @@ from bad_robot_behavior.schema.records import (
     CurveKind,
     Demonstration,
     Detector,
+    Estimate,
     Failure,
     LicenseVerdict,
     ModelUse,
@@ -38,6 +40,7 @@ from bad_robot_behavior.schema.records import (
     ReleaseFile,
     ReleaseManifest,
     RewardCurve,
+    RewardQuality,
     RewardSample,
     Role,
     Rollout,
@@ -57,6 +60,7 @@ from bad_robot_behavior.schema.task import task_category
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Agreement",
     "AnnotatorType",
     "Choice",
     "Column",
@@ -68,6 +72,7 @@ __all__ = [
     "Detector",
     "DistillSettings",
     "EndpointSettings",
+    "Estimate",
     "FacesSettings",
     "Failure",
     "LicenseSettings",
@@ -85,6 +90,7 @@ __all__ = [
     "ReleaseFile",
     "ReleaseManifest",
     "RewardCurve",
+    "RewardQuality",
     "RewardSample",
     "RewardSettings",
     "Role",

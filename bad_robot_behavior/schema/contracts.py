@@ -28,6 +28,7 @@ CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "trajectory": records.Trajectory,
     "demonstration": records.Demonstration,
     "reward_sample": records.RewardSample,
+    "reward_quality": records.RewardQuality,
     "rejection": records.Rejection,
     "release": records.ReleaseManifest,
     "recipe": Recipe,

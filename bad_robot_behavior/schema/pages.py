@@ -18,6 +18,7 @@ _ROOMS = {
     "trajectory": "table `trajectories`",
     "demonstration": "table `demonstrations`",
     "reward_sample": "table `reward_samples`",
+    "reward_quality": "`reward_quality.json`",
     "rejection": "`rejections.parquet`",
     "release": "`release.json`",
     "prediction": "a predictions file",

@@ -172,6 +172,63 @@ class RewardSample(Record, frozen=True, kw_only=True):
     ]
 
 
+class Estimate(Record, frozen=True, kw_only=True):
+    """A number and its 95 % interval by bootstrap over sessions. Null: undefined, or too few sessions for one."""
+
+    value: float | None
+    interval: tuple[float, float] | None
+
+
+class Agreement(Record, frozen=True, kw_only=True):
+    """How often samples order the pairs of one group of task categories as the human did."""
+
+    category: Text
+    pairs: Annotated[Count, Meta(description="usable pairs with at least one sample of each rollout")]
+    sessions: Count
+    first: Annotated[Estimate, Meta(description="before selection: share of pairs that their first sample orders so")]
+    every: Annotated[Estimate, Meta(description="before selection: share over all samples of all pairs")]
+    kept: Annotated[Estimate, Meta(description="after selection: share of pairs for which a sample was kept")]
+    control: Annotated[
+        Estimate, Meta(description="the share that would be kept if the human's choice were a coin's, in expectation")
+    ]
+    beyond_control: Annotated[Estimate, Meta(description="kept - control, on the same draws of sessions")]
+    no_match: Annotated[Count, Meta(description="pairs for which no sample agrees with the human")]
+
+
+class RewardQuality(Record, frozen=True, kw_only=True):
+    """reward_quality.json: what self-distillation came to, and how much of it is noise."""
+
+    scorer: Text
+    model: Text
+    selection: Literal["paired", "all_pairs"]
+    samples: Annotated[Count, Meta(description="answers drawn for each rollout (m)")]
+    rollouts: Count
+    sessions: Count
+    samples_drawn: Count
+    samples_unreadable: Count
+    agreement: tuple[Agreement, ...]
+    flips: Annotated[
+        Estimate, Meta(description="how often two samples of one pair disagree on whether the human was right")
+    ]
+    flips_pairs: Annotated[Count, Meta(description="pairs with two samples or more")]
+    spread_return: Annotated[
+        Estimate, Meta(description="standard deviation of the return over the samples of a rollout, on average")
+    ]
+    spread_frame: Annotated[
+        Estimate, Meta(description="standard deviation of one frame's value over the samples of a rollout, on average")
+    ]
+    spread_rollouts: Annotated[Count, Meta(description="rollouts with two samples or more")]
+    by_sample: Annotated[
+        tuple[float | None, ...], Meta(description="for each k, the share of pairs that sample k alone orders right")
+    ]
+    noise_floor: Annotated[
+        float | None,
+        Meta(description="standard deviation of by_sample: two runs of the same input differ by as much"),
+    ]
+    draws: Count
+    seed: int
+
+
 class Detector(Record, frozen=True, kw_only=True):
     """A kind of privacy check, and whether it ran on this rollout. One that this version lacks is listed as not run."""
 
@@ -369,6 +426,9 @@ class Prediction(Record, frozen=True, kw_only=True):
     parameters: Annotated[str, Meta(description="JSON object: everything the scorer was run with")]
     error: Annotated[
         str | None, Meta(description="why there is no curve (frame_index and value are empty then); null: it worked")
+    ] = None
+    instruction: Annotated[
+        str | None, Meta(description="what the scorer was told, where that is not the rollout's own instruction")
     ] = None
 
 

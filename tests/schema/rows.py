@@ -177,6 +177,32 @@ def reward_sample(number: int = 0) -> dict[str, Any]:
     }
 
 
+def reward_quality(number: int = 0) -> dict[str, Any]:
+    known = {"value": 0.5, "interval": [0.25, 0.75]}
+    unknown = {"value": None, "interval": None}
+    shares = {"first": known, "every": known, "kept": known, "control": known, "beyond_control": known}
+    return {
+        "scorer": "gvl",
+        "model": "some-model",
+        "selection": "paired",
+        "samples": 10,
+        "rollouts": 4,
+        "sessions": 2,
+        "samples_drawn": 40,
+        "samples_unreadable": number,
+        "agreement": [{"category": "pooled", "pairs": 2, "sessions": 2, "no_match": 1, **shares}],
+        "flips": known,
+        "flips_pairs": 2,
+        "spread_return": known,
+        "spread_frame": unknown,
+        "spread_rollouts": 4,
+        "by_sample": [0.5, None],
+        "noise_floor": None,
+        "draws": 1000,
+        "seed": 0,
+    }
+
+
 def prediction(number: int = 0) -> dict[str, Any]:
     return {
         "rollout_id": stable_id("rollout", str(number)),
@@ -260,6 +286,7 @@ VALID: dict[str, Any] = {
     "trajectory": trajectory,
     "demonstration": demonstration,
     "reward_sample": reward_sample,
+    "reward_quality": reward_quality,
     "rejection": rejection,
     "release": release,
     "recipe": recipe,
