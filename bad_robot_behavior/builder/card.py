@@ -201,7 +201,7 @@ def _rewards(quality: RewardQuality | None) -> str:
         f"({quality.samples_unreadable:,} of {quality.samples_drawn:,} could not be read), comparing "
         f"{words[quality.selection]}. For a pair of rollouts the answer is kept that orders it as the human did;",
         "config `reward_samples` holds all of them. Selection finds agreement also where the model knows nothing:",
-        "`by chance` is the share of pairs that would keep an answer if the human's choice were a coin's, and only what",
+        "`by chance` is the share of pairs that would keep one if the human's choice were a coin's, and only what",
         "is beyond it tells of the model.",
         "",
         "| pairs of | pairs | sessions | first answer agrees | an answer is kept | by chance | beyond chance |",
