@@ -257,6 +257,7 @@ def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozense
     items, duplicates, licenses = _survey(recipe, shards)
     splits = assign_splits(items, recipe.split, earlier_test)
     raw = _survey_raw(shards, {item.session_id for item in items})
+    items.clear()  # what follows needs their ids alone, which `splits` has
     # As in the scrub stage: an attribution keeps its names.
     public = walk(recipe, lambda text, field: scrub_text(text, () if field == "attribution" else raw.people))
     recipe_sha256 = hash_of("recipe", public_recipe(public))

@@ -53,7 +53,7 @@ PARTNER_REJECTED = rule(
 
 # Rows in one row group. A random read takes a whole group of `rollouts`, and every group costs 15 KB of footer for
 # its hundred or so columns, so neither tiny nor huge; benchmarks/release_access.py measures it.
-_GROUP_ROWS = {"rollouts": 100, "preferences": 5000, "trajectories": 50, "demonstrations": 1000, "reward_samples": 2000}
+_GROUP_ROWS = {"rollouts": 100, "preferences": 1000, "trajectories": 50, "demonstrations": 1000, "reward_samples": 2000}
 _GROUP_BYTES = 64 << 20
 _FILE_BYTES = 400_000_000
 _FILE_GROUPS = 20  # a writer keeps about 100 KB of what it knows of each group of `rollouts` until its file is closed
@@ -226,9 +226,9 @@ class _Packager:
             ({"rollout_id": name, "split": "test", "in_release": False} for name in absent),
         )
         with open_writer(self.root / "splits.parquet", SPLITS_SCHEMA) as writer:
-            write_rows(writer, SPLITS_SCHEMA, rows, 50_000)
+            write_rows(writer, SPLITS_SCHEMA, rows, 2000)
         with open_writer(self.root / "rejections.parquet", REJECTION_SCHEMA) as writer:
-            write_rows(writer, REJECTION_SCHEMA, map(to_row, self._counted(rejections)), 5000)
+            write_rows(writer, REJECTION_SCHEMA, map(to_row, self._counted(rejections)), 2000)
 
     def _counted(self, rejections: Iterable[Rejection]) -> Iterator[Rejection]:
         for source in (rejections, self._rejected_pairs):

@@ -27,6 +27,9 @@ FOLDER_LIMIT = 10_000
 GROUP_BYTES = 4 << 20
 """Video bytes in one row group at most, unless a single video is larger: bounds memory for readers and writers."""
 
+FILE_GROUPS = 200
+"""Row groups in one shard at most: a writer keeps some kilobytes of each until the shard is closed."""
+
 
 class VideoWriter(Protocol):
     """Takes a rollout's clean video file; returns what `Video.path` says of it in the release."""
@@ -105,6 +108,7 @@ class VideoShards:
                 group_rows=self.settings.row_group_size,
                 group_bytes=GROUP_BYTES,
                 file_bytes=self.settings.shard_size_mb * 1_000_000,
+                file_groups=FILE_GROUPS,
                 finished=lambda path, number: self._add_to_index(split, path, number),
             )
         self._written[split].append(Written(rollout_id, role, len(data), video.sha256))
