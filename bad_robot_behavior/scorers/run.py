@@ -44,26 +44,39 @@ def score_release(
     stream = iter(rollouts)
     with tqdm(total=total, desc=f"score {scorer.name}", unit="rollout", disable=None) as bar:
         while batch := list(islice(stream, batch_size)):
-            views = [_view(rollout, scorer) for rollout in batch]
-            curves = iter(_score([view for view in views if isinstance(view, Clip)], scorer))
-            for rollout, view in zip(batch, views, strict=True):
-                role = pick_role(rollout["videos"])
-                if isinstance(view, Clip):
-                    outcome = next(curves)
-                    reason = _flaw(outcome, len(view.frame_index))
-                else:
-                    outcome, reason = Curve(value=None), view
-                kept = isinstance(view, Clip) and reason is None and outcome.value is not None
-                yield Prediction(
-                    rollout_id=rollout["rollout_id"],
-                    role=role,
-                    frame_index=tuple(view.frame_index.tolist()) if kept else (),  # type: ignore[union-attr]
-                    value=tuple(np.asarray(outcome.value, np.float64).tolist()) if kept else (),
-                    model=model,
-                    parameters=json.dumps(parameters, sort_keys=True),
-                    error=None if kept else reason,
-                )
+            views = [view(rollout, scorer) for rollout in batch]
+            curves = iter(_score([shown for shown in views if isinstance(shown, Clip)], scorer))
+            for rollout, shown in zip(batch, views, strict=True):
+                outcome = next(curves) if isinstance(shown, Clip) else None
+                yield to_prediction(rollout, shown, outcome, model, parameters)
                 bar.update()
+
+
+def to_prediction(
+    rollout: Watchable, shown: Clip | str, curve: Curve | None, model: str, parameters: Mapping[str, Any]
+) -> Prediction:
+    """What a scorer made of the clip that `view` gave, or why there was none; a curve with a flaw is an error."""
+    index: tuple[int, ...] = ()
+    value: tuple[float, ...] = ()
+    error: str | None
+    if isinstance(shown, str):
+        error = shown
+    elif curve is None:
+        error = "the clip was not scored"
+    else:
+        error = _flaw(curve, len(shown.frame_index))
+        if error is None:
+            index = tuple(shown.frame_index.tolist())
+            value = tuple(np.asarray(curve.value, np.float64).tolist())
+    return Prediction(
+        rollout_id=rollout["rollout_id"],
+        role=pick_role(rollout["videos"]),
+        frame_index=index,
+        value=value,
+        model=model,
+        parameters=json.dumps(parameters, sort_keys=True),
+        error=error,
+    )
 
 
 def stated_parameters(scorer: Scorer) -> dict[str, Any]:
@@ -89,8 +102,8 @@ def clip_without_frames(rollout_id: str, instruction: str, video: Any, num_frame
     )
 
 
-def _view(rollout: Watchable, scorer: Scorer) -> Clip | str:
-    """The clip of a rollout, or why there is none."""
+def view(rollout: Watchable, scorer: Scorer) -> Clip | str:
+    """The clip of a rollout as this scorer is shown it, or why there is none."""
     role = pick_role(rollout["videos"])
     if role is None:
         return "the rollout has no video"
