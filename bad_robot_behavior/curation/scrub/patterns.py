@@ -7,6 +7,8 @@ compatibility form that `text.shadow` makes, so full-width characters and zero-w
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
@@ -178,10 +180,43 @@ _DEVICE = (
     r"franka|panda|arm|control box|device|sensor|badge|employee)"
 )
 _serial = _any(
-    _plain(rf"\b{_SERIAL_WORD}\b[\s:#=.-]{{0,4}}(?:is |was )?([a-z0-9](?:[a-z0-9-]{{2,30}})[a-z0-9])(?!\w)", 1),
+    _plain(
+        rf"\b{_SERIAL_WORD}\b[\s:#=.-]{{0,4}}(?:is |was )?(?=[a-z-]{{0,30}}\d)"
+        r"([a-z0-9](?:[a-z0-9-]{2,30})[a-z0-9])(?!\w)",
+        1,
+    ),
     _plain(rf"\b{_DEVICE}[\s_]?(?:id|no\.?|number|#)?[\s:#=_(-]{{0,4}}((?:[a-z]{{0,4}}-?)\d{{7,14}})(?![\w.]?\d)", 1),
     _plain(rf"\b{_DEVICE}[\s_](?:id|#)[\s:#=_(-]{{0,4}}([a-z0-9-]{{5,24}})(?!\w)", 1),
 )
+
+_CANDIDATE = re.compile(r"(?<![\w.+/-])\(?\d[\d ()/-]{5,17}\d(?!\w|[.,:-]\d)")
+_REGIONS = re.findall("..", "USGBDEFRCHATITESNLBESENODKFIPLPTIEAUNZJPKRCNINBRMXSGZATRIL")
+_SAYS_PHONE = re.compile(
+    r"\b(?:phone|tel|mobile|cell|call|calling|ring|reach|number|text|sms|fax|dial|whatsapp|contact|handy|nummer)\b",
+    re.IGNORECASE,
+)
+
+
+def _national(text: str) -> Iterator[Found]:
+    """Numbers in a country's own form: a trunk prefix 0, or a word such as "number" up to 24 characters before, and
+    valid in a country (libphonenumber's metadata, in the package phonenumbers)."""
+    for match in _CANDIDATE.finditer(text):
+        digits = sum(character.isdigit() for character in match[0])
+        said = _SAYS_PHONE.search(text, max(0, match.start() - 24), match.start())
+        if 8 <= digits <= 12 and (said or (match[0][0] == "0" and " " in match[0])) and _is_valid_number(match[0]):
+            yield match.span()
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_valid_number(number: str) -> bool:
+    import phonenumbers
+
+    for region in _REGIONS:
+        with contextlib.suppress(phonenumbers.NumberParseException):
+            if phonenumbers.is_valid_number(phonenumbers.parse(number, region)):
+                return True
+    return False
+
 
 _CALL = r"phone|tel|telephone|mobile|cell|call|calling|whatsapp|signal|text|sms|fax|reach|ring|dial|handy"
 _phone = _any(
@@ -198,6 +233,7 @@ _phone = _any(
     _digits(10, 11, _plain(r"(?<![\w.-])(?:1[-. ])?\(\d{3}\)[-. ]?\d{3}[-. ]\d{4}(?!\w|[.-]\d)")),
     _digits(10, 11, _plain(r"(?<![\w.-])(?:1([-.]))?\d{3}([-.])\d{3}\2\d{4}(?!\w|[.-]\d)")),
     _digits(9, 15, _plain(r"(?<![\w.-])0\d{1,4}(?:[ /-]\d{2,4}){2,5}(?!\w|[.-]\d)")),
+    _national,
     _plain(r"\b(?:ext(?:ension)?\.?|durchwahl)[\s:#]{0,3}(\d{3,6})(?!\w|\.\d)", 1),
     _digits(7, 10, _plain(r"(?<![\w.-])(?:\d{3}[-. ])?555[-. ]\d{4}(?!\w|[.-]\d)")),
 )
@@ -216,7 +252,7 @@ _path = _any(
 )
 
 _host = _any(
-    _plain(rf"(?<![\w.@-])(?:[\w-]{{1,63}}\.){{1,6}}(?:{_PRIVATE})(?![\w-]|\.\w)"),
+    _plain(rf"(?<![\w.@-])(?:[\w-]{{1,63}}\.){{1,6}}(?:{_PRIVATE})(?![a-z0-9-]|\.\w)"),
     _plain(r"(?<![\w.@-])(?:[\w-]{1,63}\.){0,6}[\w-]{0,62}[\d-][\w-]{0,62}\.home(?![\w-]|\.\w)"),
     _plain(rf"(?<![\w.@/-])(?:[a-z][\w-]{{0,62}}\.)(?:[\w-]{{1,63}}\.){{1,5}}(?:{_TLD})(?![\w-]|\.\w)"),
     _plain(r"\b(?:host ?name|host)\b(?: (?:is|was|of|name))?[\s:=]{1,3}([a-z][\w-]{0,61}[\d-][\w-]{0,61})(?!\w)", 1),

@@ -1,13 +1,13 @@
 """Names of people in free text: the evaluators' own, and those that a phrase introduces ("my name is", "- Priya").
 
-Finding any name without such help needs a trained tagger, which this version does not have; see docs/privacy.md.
+`names.Names` finds names without such help; what it finds is known from then on, like a name that was introduced.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import resources
 
 _CAPITAL = r"[^\W\d_a-z]"
@@ -49,20 +49,20 @@ _WORD = re.compile(r"[^\W\d_]+")
 _STANDING_WORD = re.compile(r"(?<![^\W_])([^\W\d_]+)\d{0,4}(?![^\W_])")  # jdoe42 is one, the letters in a hash are not
 _JOINS = re.compile(r"[\s._'’-]{0,3}")
 _INITIAL = re.compile(r"[\s._]{0,2}(?<![^\W\d_])[^\W\d_](?![^\W\d_])\.?")
-_CLOSING_INITIAL = re.compile(r" [^\W\d_a-zA-D]\.")  # not A to D: the next sentence may be about policy A
+_CLOSING_INITIAL = re.compile(r" [^\W\d_a-zA-D]\.")
 _FIRST = re.compile(rf"(?<![^\W_])({_CAPITAL}[^\W\d_]{{0,30}})\.? $")
 _EMAIL = re.compile(r"([\w.+-]{1,64})@")
 
 
-def _words(title: str) -> frozenset[str]:
+def words(title: str) -> frozenset[str]:
     """The words under a [title] of words.txt."""
     text = resources.files("bad_robot_behavior.curation.scrub").joinpath("words.txt").read_text("utf-8")
     lines = (line for line in text.split(f"[{title}]")[1].split("[")[0].splitlines() if not line.startswith("#"))
     return frozenset(" ".join(lines).split())
 
 
-_NEVER = _words("never")
-_ALSO_WORDS = _words("also")
+NEVER = words("never")
+ALSO_WORDS = words("also")
 
 
 def fold(text: str) -> str:
@@ -71,9 +71,13 @@ def fold(text: str) -> str:
 
 
 class Persons:
-    """The people known in one session. A person is a number; the parts of a name lead to it."""
+    """The people known in one session. A person is a number; the parts of a name lead to it.
 
-    def __init__(self) -> None:
+    `names` finds names that nothing introduces, as spans of a text; None: such names are not looked for.
+    """
+
+    def __init__(self, names: Callable[[str], tuple[tuple[int, int], ...]] | None = None) -> None:
+        self._names = names
         self._parts: dict[str, int] = {}
         self._initials: dict[int, set[str]] = {}
         self._count = 0
@@ -92,17 +96,23 @@ class Persons:
                     self._learn_name(match["other"])
         for match in _EMAIL.finditer(text):
             words = [word for word in re.split(r"[^\w]|[\d_]", match[1]) if len(word) >= 3]
-            if len(words) >= 2 and not any(word.casefold() in _NEVER for word in words):
+            if len(words) >= 2 and not any(word.casefold() in NEVER for word in words):
                 self._add(words)
+        for start, end in self._names(text) if self._names else ():
+            self._add(_WORD.findall(text[start:end]))
 
     def _learn_name(self, name: str) -> None:
         words = [word for word in _WORD.findall(name) if len(word) > 1]
         acronym = bool(words) and words[0].isupper() and len(words[0]) <= 3
-        if words and not acronym and words[0].casefold() not in _NEVER:
+        if words and not acronym and words[0].casefold() not in NEVER:
             self._add(words)
 
     def find(self, text: str) -> Iterator[tuple[int, int, int]]:
         """Start, end and number of each known person in a text; the parts of a full name are one find."""
+        for start, end in self._names(text) if self._names else ():
+            number = self._add(_WORD.findall(text[start:end]))
+            if number is not None:
+                yield start, end, number
         if not self._parts:
             return
         start = end = 0
@@ -123,7 +133,7 @@ class Persons:
     def _known(self, word: str) -> int | None:
         key = word.casefold()
         number = self._parts.get(key)
-        if number is not None and key in _ALSO_WORDS and not word[0].isupper():
+        if number is not None and key in ALSO_WORDS and not word[0].isupper():
             return None
         return number
 
@@ -133,11 +143,14 @@ class Persons:
         fits = match is not None and match[1][0].casefold() in self._initials.get(person, ())
         return match.start(1) if match is not None and fits else end
 
-    def _add(self, words: Iterable[str]) -> None:
+    def _add(self, words: Iterable[str]) -> int | None:
+        """The person with this name, known from now on; None where no part of it can be told from other words."""
         folded = [word.casefold() for word in words]
-        parts = [part for part in folded if len(part) >= 3 and part not in _NEVER]
+        parts = [part for part in folded if len(part) >= 3 and part not in NEVER]
+        if not parts and len(folded) >= 2 and all(len(part) >= 2 and part not in NEVER for part in folded):
+            parts = [" ".join(folded)]  # "Bo Li": too short to be looked for by its parts
         if not parts:
-            return
+            return None
         number = next((self._parts[part] for part in parts if part in self._parts), None)
         if number is None:
             self._count += 1
@@ -145,6 +158,12 @@ class Persons:
         for part in parts:
             self._parts.setdefault(part, number)
         self._initials.setdefault(number, set()).update(part for part in folded if len(part) == 1)
+        return number
+
+
+def is_initial(word: str) -> bool:
+    """Is it an initial that closes a name? Not A to D: the next sentence may be about policy A."""
+    return bool(_CLOSING_INITIAL.fullmatch(f" {word}"))
 
 
 def _with_initial(text: str, end: int) -> int:
@@ -162,5 +181,5 @@ def _evaluator_parts(name: str) -> list[str]:
     local = unicodedata.normalize("NFKC", name).strip().split("@")[0]
     parts = _WORD.findall(local)
     # how logins are made of names: priyaraman, praman; jdoe is a part already
-    logins = ["".join(parts), parts[0][0] + parts[-1]] if len(parts) >= 2 and parts[-1].casefold() not in _NEVER else []
+    logins = ["".join(parts), parts[0][0] + parts[-1]] if len(parts) >= 2 and parts[-1].casefold() not in NEVER else []
     return [*parts, *(login for login in logins if len(login) >= 5)]

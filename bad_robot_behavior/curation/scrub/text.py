@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from bad_robot_behavior.curation.scrub import patterns
+from bad_robot_behavior.curation.scrub.names import Names
 from bad_robot_behavior.curation.scrub.persons import Persons, fold
 
 VERSION = 1  # raise it when the same text would come out otherwise
@@ -23,9 +24,10 @@ _SAME = dict.fromkeys("\u3002\uff61", ".") | dict.fromkeys(
 class SessionText:
     """Replaces personal data in the strings of one session. Not for use from two threads."""
 
-    def __init__(self, evaluators: Iterable[str] = ()) -> None:
-        """`evaluators`: names or e-mail addresses of the session's evaluators, as the source has them."""
-        self._persons = Persons()
+    def __init__(self, evaluators: Iterable[str] = (), names: Names | None = None) -> None:
+        """`evaluators`: names or e-mail addresses of the session's evaluators, as the source has them. `names`: what
+        finds names that nothing introduces; None: only introduced ones are found."""
+        self._persons = Persons(names)
         self._numbers: dict[tuple[str, str], int] = {}
         self._counts: dict[str, int] = {}
         self._done: dict[tuple[str, bool], tuple[str, int]] = {}
@@ -91,9 +93,9 @@ class SessionText:
         return self._numbers[key]
 
 
-def scrub_text(text: str, evaluators: Iterable[str] = ()) -> str:
+def scrub_text(text: str, evaluators: Iterable[str] = (), names: Names | None = None) -> str:
     """One string on its own without personal data, such as the source_ref of a rejection that came before scrubbing."""
-    session = SessionText(evaluators)
+    session = SessionText(evaluators, names)
     session.learn(text)
     return session.scrub(text)[0]
 

