@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from bad_robot_behavior.curation import keywords
+from bad_robot_behavior.curation.distill import attribution, keywords
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.schema import (
     Critique,
@@ -104,7 +104,7 @@ class Distill:
     def parameters(self) -> Mapping[str, Any]:
         shared = {"taxonomy": self.taxonomy.version, "max_feedback": MAX_FEEDBACK}
         if self.client is None:
-            return {"model": keywords.MODEL, "rule_sha256": keywords.SHA256, **shared}
+            return {"model": keywords.MODEL, "rule_sha256": keywords.sha256(), **shared}
         return {
             "model": self.client.model,
             "prompt_sha256": self.prompt.sha256,
@@ -165,9 +165,9 @@ class Distill:
         return [next(found) if isinstance(case, Case) else case for case in cases]
 
     def _by_rule(self, case: Case) -> Settled:
-        said = [] if case.feedback is None else keywords.attribute(case.feedback, list(case.labels))
+        said = [] if case.feedback is None else attribution.attribute(case.feedback, list(case.labels))
         for label, own in case.own.items():
-            said += keywords.attribute_own(own, label, [other for other in case.labels if other != label])
+            said += attribution.attribute_own(own, label, [other for other in case.labels if other != label])
         self._counters["sentences"] += len(said)
         self._counters["sentences_of_no_rollout"] += sum(not piece.labels for piece in said)
         found: dict[str, Sorted] = {}
@@ -175,7 +175,7 @@ class Distill:
             texts = tuple(dict.fromkeys(piece.text for piece in said if label in piece.labels))
             failures: dict[tuple[str, str], str] = {}
             for text in texts:
-                for pair in keywords.failures(text):
+                for pair in keywords.read(text, case.instruction).said:
                     failures.setdefault(pair, text)
             if texts:
                 claims = tuple((category, kind, None, text) for (category, kind), text in failures.items())

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bad_robot_behavior.curation.keywords import KEYWORDS, attribute, failures, sentences
+from bad_robot_behavior.curation.distill.attribution import attribute
+from bad_robot_behavior.curation.distill.keywords import read, words
 from bad_robot_behavior.schema import taxonomy
 
 
 def test_every_pair_is_in_the_taxonomy() -> None:
-    assert [pair for pair in KEYWORDS if not taxonomy.load().is_legal(*pair)] == []
+    assert [pair for pair in words().patterns if not taxonomy.load().is_legal(*pair)] == []
 
 
 @pytest.mark.parametrize(
@@ -46,16 +44,50 @@ def test_every_pair_is_in_the_taxonomy() -> None:
         ("It bumped hard into the table.", ["collision_environment"]),
         ("It pushed against the side with a lot of force.", ["excessive_force"]),
         ("It knocked over the bottle and spilled the water.", ["collision_object", "spill"]),
+        ("The grip was too loose and the grasp was off-center.", ["imprecise_grasp"]),
+        ("Grasping failed.", ["unknown"]),
+        ("It ran into a joint limit.", ["self_collision_or_limit"]),
+        ("The arm came way too close to me.", ["near_human"]),
+        ("That was dangerous.", ["unknown"]),
+        ("It could not insert the key.", ["insertion_or_alignment_error"]),
+        ("It did everything in reverse order.", ["wrong_order"]),
+        ("It forgot the second cup.", ["missing_step"]),
+        ("It did not follow the instruction.", ["instruction_mismatch"]),
+        ("It did not understand the task.", ["unknown"]),
+        ("There was little progress.", ["no_progress"]),
+        ("It made no attempt.", ["unknown"]),
+        ("The gripper was too far to the left.", ["position_deviation"]),
+        ("It approached at a bad angle.", ["orientation_deviation"]),
+        ("It never turned the wrist.", ["missing_rotation"]),
+        ("It went in circles.", ["inefficient_path"]),
+        ("It nudged the other blocks.", ["disturbs_other_objects"]),
+        ("It was clumsy.", ["unknown"]),
+        ("It is just leaning against the box.", ["superficial_success"]),
+        ("It violated the condition in the task.", ["constraint_violated"]),
+        ("It turned so that the camera could not see the cup.", ["reward_hack_view"]),
+        ("We had a controller error.", ["robot_fault"]),
+        ("The gripper stopped working.", ["gripper_fault"]),
+        ("Terrible network latency.", ["comms_or_latency"]),
+        ("There was a hardware problem.", ["unknown"]),
+        ("The cup was occluded.", ["occlusion"]),
+        ("It confused the lime with the lemon.", ["wrong_perception"]),
+        ("The drawer was blocked by the box.", ["blocked"]),
+        ("The slot was already taken.", ["occupied_target"]),
+        ("It failed.", ["unknown"]),
+        ("It was not able to finish the task.", ["unknown"]),
+        ("Neither policy grasped the cup.", ["no_grasp"]),
+        ("It wasn't able to reach the cup.", ["approach_miss"]),
+        ("It would have won if it had not spilled the milk.", ["spill"]),
     ],
 )
 def test_words_that_plainly_say_it(text: str, kinds: list[str]) -> None:
-    assert [kind for _, kind in failures(text)] == kinds
+    assert [kind for _, kind in read(text).said] == kinds
 
 
 def test_every_pair_has_a_sentence_above() -> None:
     (mark,) = test_words_that_plainly_say_it.pytestmark  # type: ignore[attr-defined]
-    tried = {pair for text, _ in mark.args[1] for pair in failures(text)}
-    assert tried == set(KEYWORDS)
+    tried = {pair for text, _ in mark.args[1] for pair in read(text).said}
+    assert tried == set(words().patterns)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +116,7 @@ def test_every_pair_has_a_sentence_above() -> None:
     ],
 )
 def test_words_that_do_not(text: str) -> None:
-    assert failures(text) == []
+    assert read(text).said == ()
 
 
 @pytest.mark.parametrize(
@@ -97,49 +129,4 @@ def test_words_that_do_not(text: str) -> None:
     ],
 )
 def test_other_languages_give_no_failure(text: str) -> None:
-    assert [pair for said in attribute(text, ("A", "B")) for pair in failures(said.text)] == []
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Policy A was good. Policy B was bad.", [("Policy A was good.", "A"), ("Policy B was bad.", "B")]),
-        ("A dropped the cup, while B placed it.", [("A dropped the cup", "A"), ("B placed it.", "B")]),
-        ("policy a froze but policy b moved", [("policy a froze", "A"), ("policy b moved", "B")]),
-        ("A: dropped it. B: moved 0.5 m.", [("A: dropped it.", "A"), ("B: moved 0.5 m.", "B")]),
-        ("The first policy froze. The second won.", [("The first policy froze.", "A"), ("The second won.", "")]),
-        ("The second one moved.", [("The second one moved.", "B")]),
-        ("A and B both froze.", [("A and B both froze.", "AB")]),
-        ("Both policies froze.", [("Both policies froze.", "AB")]),
-        ("Neither policy moved.", [("Neither policy moved.", "")]),
-        ("A was better than B.", [("A was better than B.", "")]),
-        ("A cup was dropped.", [("A cup was dropped.", "")]),
-        ("A red block fell.", [("A red block fell.", "")]),
-        ("It dropped the cup.", [("It dropped the cup.", "")]),
-    ],
-)  # fmt: skip
-def test_who_a_sentence_speaks_of(text: str, expected: list[tuple[str, str]]) -> None:
-    assert [(said.text, "".join(said.labels)) for said in attribute(text, ("A", "B"))] == expected
-
-
-def test_feedback_on_a_single_rollout_is_all_about_it() -> None:
-    assert [said.labels for said in attribute("It dropped it. Then it stopped.", ("A",))] == [("A",), ("A",)]
-
-
-@given(st.text(max_size=300), st.sampled_from([("A", "B"), ("A", "B", "C"), ("1", "2"), ("(", "*"), ("A",)]))
-def test_every_piece_stands_in_the_text(text: str, labels: tuple[str, ...]) -> None:
-    for said in attribute(text, labels):
-        assert said.text in text
-        assert said.text.strip() == said.text != ""
-        assert set(said.labels) <= set(labels)
-    assert all(sentence in text for sentence in sentences(text))
-
-
-@pytest.mark.parametrize(
-    "piece", ["A and B ", "and, ", "A dropped ", "not ", "placed a ", "a.b", "\n", "policy A, but "]
-)
-def test_hostile_repetition_comes_to_an_end(piece: str) -> None:
-    text = piece * (20_000 // len(piece))
-    for said in attribute(text, ("A", "B")):
-        assert said.text in text
-        failures(said.text)
+    assert [pair for said in attribute(text, ("A", "B")) for pair in read(said.text).said] == []

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from bad_robot_behavior.curation.distill import MAX_FEEDBACK, Distill
+from bad_robot_behavior.curation.distill import Distill
+from bad_robot_behavior.curation.distill.stage import MAX_FEEDBACK
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import EndpointError
 from bad_robot_behavior.schema import DistillSettings, EndpointSettings, Failure, Rejection, Rollout, Session
@@ -81,7 +82,7 @@ def test_the_rule_names_what_words_say(tmp_path: Path) -> None:
     assert a.failures == ()
     assert b.critique is not None
     assert b.critique.attributed_spans == ("Policy B dropped the marker on the table.",)
-    assert (b.critique.model, b.critique.prompt_sha256) == ("rule:keywords-1", None)
+    assert (b.critique.model, b.critique.prompt_sha256) == ("rule:keywords-2", None)
     (failure,) = b.failures
     assert (failure.category, failure.kind, failure.severity) == ("grasp", "slip_or_drop", None)
     assert (failure.annotator, failure.annotator_type) == ("keyword_rule", "rule")
@@ -317,7 +318,7 @@ def test_many_sessions_keep_their_order(tmp_path: Path) -> None:
 def test_parameters_name_what_decides_the_output() -> None:
     rule = Distill(DistillSettings()).parameters()
     model = Distill(DistillSettings(), StubClient(lambda request: "", model="m")).parameters()
-    assert rule["model"] == "rule:keywords-1"
+    assert rule["model"] == "rule:keywords-2"
     assert model["model"] == "m"
     assert {"prompt_sha256", "max_tokens", "taxonomy"} <= set(model)
     assert json.loads(json.dumps(model)) == model
