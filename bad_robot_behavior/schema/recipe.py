@@ -16,6 +16,7 @@ from bad_robot_behavior.schema.plain_yaml import YamlError, read_yaml
 from bad_robot_behavior.schema.records import Positive, Record, Text, Unit
 
 Reason = Annotated[str, Meta(min_length=10)]
+Price = Annotated[float, Meta(ge=0)]
 
 
 class SourceSettings(Record, frozen=True, kw_only=True):
@@ -62,6 +63,11 @@ class FacesSettings(Record, frozen=True, kw_only=True):
     ] = None
 
 
+    detector: Annotated[
+    waived_because: Annotated[
+    ] = None
+
+
 class ScrubSettings(Record, frozen=True, kw_only=True):
     pseudonym_key_file: Annotated[
         str | None, Meta(description="file with the secret for evaluator pseudonyms; keep it outside any release")
@@ -85,12 +91,39 @@ class EndpointSettings(Record, frozen=True, kw_only=True):
 class DistillSettings(Record, frozen=True, kw_only=True):
     endpoint: Annotated[
         EndpointSettings | None, Meta(description="model that writes critiques; null: keyword rules, which say less")
+    prompt_price: Annotated[
+        Price | None, Meta(description="what a million prompt tokens cost, in any currency; for budgets")
+    ] = None
+    completion_price: Annotated[
+        Price | None, Meta(description="what a million tokens of answers cost, in the same currency")
+    ] = None
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """What so many tokens cost; None where the prices are not known."""
+        if self.prompt_price is None or self.completion_price is None:
+            return None
+        return (prompt_tokens * self.prompt_price + completion_tokens * self.completion_price) / 1e6
+
+
+class ModelSettings(Record, frozen=True, kw_only=True):
+    """A model that runs in this process, in place of an endpoint."""
+
+    kind: Annotated[
+        Literal["transformers", "llamacpp"],
+        Meta(description="transformers: image-text-to-text models; llamacpp: GGUF files, text only"),
+    ]
+    path: Annotated[
+        Text, Meta(description="folder or GGUF file, relative to the recipe; else an id on the Hub, or `smollm2`")
+    ]
+    revision: Annotated[str | None, Meta(description="commit on the Hub; null: what is in the cache or newest")] = None
+    device: Annotated[Text, Meta(description="for transformers: cpu, cuda, cuda:1, mps")] = "cpu"
     ] = None
     max_tokens: Annotated[int, Meta(ge=64, description="longest answer about two rollouts")] = 1024
     temperature: Annotated[float, Meta(ge=0, le=2, description="0 where the model takes it; some take only 1")] = 0.0
 
 
 class RewardSettings(Record, frozen=True, kw_only=True):
+    model: Annotated[ModelSettings | None, Meta(description="a model in this process instead of an endpoint")] = None
     """Preference-guided self-distillation. Without an endpoint no curve is made and `reward` stays null."""
 
     endpoint: Annotated[EndpointSettings | None, Meta(description="model that scores; null: no curves are made")] = None
@@ -99,6 +132,7 @@ class RewardSettings(Record, frozen=True, kw_only=True):
     samples: Annotated[int, Meta(ge=1, le=64, description="answers drawn for each rollout (m)")] = 10
     selection: Annotated[
         Literal["paired", "all_pairs"],
+    model: Annotated[ModelSettings | None, Meta(description="a model in this process instead of an endpoint")] = None
         Meta(description="paired: sample k is compared with the partner's sample k; all_pairs: with each of them"),
     ] = "paired"
     temperature: Annotated[float, Meta(ge=0, le=2, description="sampling temperature of the model")] = 0.8
@@ -109,6 +143,16 @@ class RewardSettings(Record, frozen=True, kw_only=True):
 class SplitSettings(Record, frozen=True, kw_only=True):
     seed: Annotated[int, Meta(description="decides which sessions go where")] = 0
     train: Annotated[Unit, Meta(description="share of rollouts")] = 0.8
+    prompt: Annotated[
+        Text, Meta(description="phrasing of the question: gvl, gvl_agent, gvl_brief and so on, see docs/models.md")
+    ] = "gvl"
+    cameras: Annotated[
+        Literal["first", "all"], Meta(description="first: one camera of each rollout; all: each moment through all")
+    ] = "first"
+    orders: Annotated[
+        int,
+        Meta(ge=1, le=64, description="orders of the frames among the samples; those of one order share a request"),
+    ] = 1
     validation: Annotated[Unit, Meta(description="share of rollouts")] = 0.1
     test: Annotated[Unit, Meta(description="share of rollouts")] = 0.1
     near_duplicate_bits: Annotated[
@@ -200,6 +244,14 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
         yield "scrub.faces.detector is none, so scrub.faces.waived_because must say why no face can be seen"
     keys = [recipe.scrub.pseudonym_key_file, recipe.scrub.pseudonym_key_env, recipe.scrub.drop_evaluators or None]
     if sum(key is not None for key in keys) != 1:
+    for stage, endpoint, model in (
+        ("distill", recipe.distill.endpoint, recipe.distill.model),
+        ("reward", recipe.reward.endpoint, recipe.reward.model),
+    ):
+        if endpoint is not None and model is not None:
+            yield f"{stage} has both endpoint and model; name the one that is to be asked"
+        if endpoint is not None and (endpoint.prompt_price is None) != (endpoint.completion_price is None):
+            yield f"{stage}.endpoint has one of prompt_price and completion_price; a cost needs both"
         yield (
             "scrub needs exactly one of pseudonym_key_file, pseudonym_key_env, drop_evaluators: true; "
             "evaluator names never go into a release as they are"
