@@ -16,10 +16,12 @@ import argparse
 import base64
 import contextlib
 import email.utils
+import functools
 import hashlib
 import http.server
 import io
 import json
+import os
 import re
 import select
 import socket
@@ -34,10 +36,15 @@ from typing import Any
 
 FAULTS = (
     "none, drop (connection cut in mid-answer), slow (answers after --slow-s), garbage (a body that is not JSON), "
-    "empty (no body), html (a proxy's page), no-choices, null (no text), truncated (finish_reason length), "
-    "wrong-count (a JSON answer with an entry too few), prose (text where JSON was asked), refusal, max-tokens (wants "
-    "max_completion_tokens), 429-date (429 with Retry-After as a date), or a status code"
+    "empty (no body), html (a proxy's page), no-choices, null (no text), truncated (finish_reason length), one-null "
+    "(no text in the second choice), refusal, max-tokens (wants max_completion_tokens), 429-date (429 with Retry-After "
+    "as a date), a status code; and, of the answer itself: wrong-count (an entry too few), prose (text where JSON was "
+    "asked), german (the same in another language), half-json (JSON cut off without a word), out-of-range (101 %)"
 )
+CONTENT = {"wrong-count", "prose", "german", "half-json", "out-of-range"}
+
+
+TOKENS_PER_PICTURE = 100
 
 
 class State:
@@ -51,6 +58,7 @@ class State:
         self.authorizations: set[str] = set()
         self.running = 0
         self.most_running = 0
+        self.slots = threading.Semaphore(options.slots)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -86,8 +94,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             faulty = state.attempts[key] <= state.options.times
             state.running += 1
             state.most_running = max(state.most_running, state.running)
+            state.seen["bytes"] += len(body)
+            if state.seen["requests"] == state.options.die_at:
+                os._exit(1)
         try:
-            time.sleep(state.options.latency_s)
+            with state.slots:
+                time.sleep(state.options.latency_s)
             self._answer(json.loads(body), state.options.fault if faulty else "none")
         finally:
             with state.lock:
@@ -96,8 +108,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, request: dict[str, Any], fault: str) -> None:
         options = self.state.options
         repairing = any(message["role"] == "assistant" for message in request["messages"])
-        if fault in {"wrong-count", "prose"} and repairing and not options.stubborn:
+        if fault in CONTENT and repairing and not options.stubborn:
             fault = "none"
+        unsupported = [key for key in options.refuse.split(",") if key in request]
+        if unsupported:
+            self._send(400, {"error": {"message": f"{unsupported[0]!r} is not supported", "param": None}})
+            return
         if fault == "429-date":
             until = email.utils.formatdate(time.time() + options.retry_after_s, usegmt=True)
             self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": until})
@@ -116,9 +132,31 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._complete(request, fault)
 
     def _complete(self, request: dict[str, Any], fault: str) -> None:
-        text = "I would rather talk about it." if fault == "prose" else answer(request, fault == "wrong-count")
+        wanted = min(request.get("n", 1), self.state.options.most_choices)
+        choices = [self._choice(request, number, fault) for number in range(wanted)]
+        size = sum(len(choice["message"]["content"] or "") for choice in choices)
+        usage: dict[str, int] | None = {
+            "prompt_tokens": len(_text(request)) // 4 + TOKENS_PER_PICTURE * len(_pictures(request)),
+            "completion_tokens": size // 4,
+        }
+        if self.state.options.no_usage:
+            usage = None
+        if fault == "one-null" and len(choices) > 1:
+            choices[1]["message"]["content"] = None
+        choices = [] if fault == "no-choices" else choices
+        payload = {"id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": request["model"]}
+        self._send(200, payload | {"choices": choices[::-1], "usage": usage}, cut=fault == "drop")
+        with self.state.lock:
+            self.state.seen["answered"] += fault == "none"
+            self.state.seen["choices"] += len(choices)
+            self.state.seen["prompt_tokens"] += (usage or {}).get("prompt_tokens", 0)
+            self.state.seen["completion_tokens"] += (usage or {}).get("completion_tokens", 0)
+
+    def _choice(self, request: dict[str, Any], number: int, fault: str) -> dict[str, Any]:
+        """Choice `number` of n is what a request of its own with the seed after so many would get, as vLLM does it."""
+        text = answer(request | {"seed": (request.get("seed") or 0) + number}, fault)
         choice: dict[str, Any] = {
-            "index": 0,
+            "index": number,
             "message": {"role": "assistant", "content": text},
             "finish_reason": "stop",
         }
@@ -128,12 +166,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             choice["message"] = {"role": "assistant", "content": None, "refusal": "I will not look at that."}
         elif fault == "truncated":
             choice["message"]["content"], choice["finish_reason"] = text[: len(text) // 2], "length"
-        usage = {"prompt_tokens": len(json.dumps(request)) // 4, "completion_tokens": len(text) // 4}
-        choices = [] if fault == "no-choices" else [choice]
-        payload = {"id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": request["model"]}
-        self._send(200, payload | {"choices": choices, "usage": usage}, cut=fault == "drop")
-        with self.state.lock:
-            self.state.seen["answered"] += fault == "none"
+        return choice
 
     def _send(self, status: int, body: Any, headers: dict[str, str] | None = None, cut: bool = False) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -151,36 +184,52 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.close_connection = True
 
 
-def answer(request: dict[str, Any], short: bool = False) -> str:
-    """The text of a good answer, valid under the request's JSON schema; `short` leaves the last entry out."""
-    shape = request.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties", {})
-    if "frames" in shape:
+def answer(request: dict[str, Any], fault: str = "none") -> str:
+    """The text of a good answer, or of one that is bad in the way of `fault`."""
+    if fault == "prose":
+        return "I would rather talk about it."
+    if fault == "german":
+        return "Auf dem ersten Bild hat der Roboter 40 Prozent der Aufgabe geschafft."
+    said = _text(request)
+    short = fault == "wrong-count"
+    text = "You said: " + said[-60:]
+    if '{"frames":' in said:
         entries = progress(request)
-        return json.dumps({"frames": entries[: len(entries) - short]})
-    if "rollouts" in shape:
-        labels = shape["rollouts"]["items"]["properties"]["label"]["enum"]
-        entries = sort_feedback(_text(request), labels)
-        return json.dumps({"rollouts": entries[: len(entries) - short]})
-    return "You said: " + _text(request)[-60:]
+        if fault == "out-of-range":
+            entries[-1]["percent"] = 101
+        text = json.dumps({"frames": entries[: len(entries) - short]})
+    elif '{"rollouts":' in said:
+        labels = json.loads(re.search(r"Labels of the rollouts: (.*)", said)[1])  # type: ignore[index]
+        entries = sort_feedback(said, labels)
+        text = json.dumps({"rollouts": entries[: len(entries) - short]})
+    return text[: len(text) // 2] if fault == "half-json" else text
 
 
 def progress(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """An entry for each picture after the first, which is the anchor."""
-    pictures = [
-        base64.b64decode(part["image_url"]["url"].partition(",")[2])
-        for message in request["messages"]
-        if isinstance(message["content"], list)
-        for part in message["content"]
-        if part["type"] == "image_url"
-    ]
+    """An entry for each moment after the first, which is the anchor; of several cameras the first is looked at."""
+    pictures = _pictures(request, after="What follows is the attempt that you are to judge.")
+    many = re.search(r"is shown as (\d+) pictures in a row", _text(request))
     entries = []
-    for number, picture in enumerate(pictures[1:], start=1):
+    for number, picture in enumerate(pictures[:: int(many[1]) if many else 1][1:], start=1):
         noise = hashlib.sha256(f"{request.get('seed')}".encode() + picture).digest()[0] / 255 - 0.5
         percent = min(100, max(0, round(100 * _progress(picture) + 30 * noise * request["temperature"])))
         entries.append({"frame": number, "seen": "a square", "percent": percent})
     return entries
 
 
+def _pictures(request: dict[str, Any], after: str = "") -> list[bytes]:
+    """The pictures of a request, those after the text `after` where that is there."""
+    found: list[bytes] = []
+    for message in request["messages"]:
+        for part in message["content"] if isinstance(message["content"], list) else []:
+            if part["type"] == "image_url":
+                found.append(base64.b64decode(part["image_url"]["url"].partition(",")[2]))
+            elif after and after in part["text"]:
+                found.clear()
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
 def _progress(picture: bytes) -> float:
     import av
     import numpy as np
@@ -256,7 +305,12 @@ def main() -> None:
     parser.add_argument("--slow-s", type=float, default=2.0)
     parser.add_argument("--latency-s", type=float, default=0.0, help="before each answer")
     parser.add_argument("--param", default=None, help="the parameter that a status fault blames")
-    parser.add_argument("--stubborn", action="store_true", help="wrong-count and prose also meet repair requests")
+    parser.add_argument("--stubborn", action="store_true", help="faults of the answer itself also meet repair requests")
+    parser.add_argument("--slots", type=int, default=1024, help="how many requests are worked on at a time")
+    parser.add_argument("--most-choices", type=int, default=128, help="how many answers a request gets, whatever its n")
+    parser.add_argument("--refuse", default="", help="keys of a request that meet a 400, such as n,response_format")
+    parser.add_argument("--no-usage", action="store_true", help="does not say how many tokens an answer took")
+    parser.add_argument("--die-at", type=int, default=0, help="the number of the request at which the server dies")
     options = parser.parse_args()
     Handler.state = State(options)
     http.server.ThreadingHTTPServer.request_queue_size = 256

@@ -87,6 +87,11 @@ def public_recipe(recipe: Recipe) -> dict[str, Any]:
     for stage in ("distill", "reward"):
         if data[stage]["endpoint"] is not None:
             data[stage]["endpoint"] = {"model": data[stage]["endpoint"]["model"]}
+        if data[stage]["model"] is not None:
+            local = data[stage]["model"]["path"]
+            hidden = Path(local).is_absolute() or local.startswith((".", "~"))
+            data[stage]["model"] = data[stage]["model"] | {"path": Path(local).name if hidden else local}
+            del data[stage]["model"]["device"]
     return data
 
 

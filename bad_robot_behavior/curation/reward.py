@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from bad_robot_behavior import media
 from bad_robot_behavior.curation.selection import (
@@ -42,7 +43,7 @@ from bad_robot_behavior.schema import (
     stable_id,
 )
 from bad_robot_behavior.scorers.gvl import GVL, EncodedClip
-from bad_robot_behavior.scorers.scorer import Clip, Curve
+from bad_robot_behavior.scorers.scorer import Clip, Curve, moments
 from bad_robot_behavior.vlm.answers import without_server_words
 from bad_robot_behavior.vlm.client import Client
 
@@ -107,6 +108,9 @@ class Reward:
                 image_size=settings.image_size,
                 temperature=settings.temperature,
                 seed=settings.seed,
+                prompt=settings.prompt,
+                cameras=settings.cameras,
+                orders=settings.orders,
             )
         )
         self._counters: Counter[str] = Counter()
@@ -261,20 +265,33 @@ def _why(errors: Sequence[str | None]) -> str:
 
 
 def show(rollout: Rollout, scorer: GVL) -> tuple[Role, tuple[int, ...], EncodedClip]:
-    """The view that is judged, the indices of its sampled frames, and these as they are sent. Decoded once."""
+    """The view that is judged, the indices of its sampled frames, and these as they are sent, with the same moments of
+    the other cameras where the scorer looks at all. Decoded once."""
     role, video = view(rollout)
-    if video.path is None:
-        raise MediaError(rollout.rollout_id, "open", f"the video of {role} has no file")
     index = media.sample_index(video.num_frames, scorer.num_frames)
+    seen = {role: (video, index)}
+    if scorer.cameras == "all":
+        for other in ROLES:
+            further: Video | None = getattr(rollout.videos, other)
+            if other != role and further is not None:
+                seen[other] = further, moments(further.num_frames, len(index))
+    shown = [_decode(rollout, camera, *place) for camera, place in seen.items()]
     clip = Clip(
         rollout_id=rollout.rollout_id,
         instruction=rollout.instruction,
-        frames=media.sample(video.path, index),
+        frames=shown[0],
         frame_index=index,
         num_frames=video.num_frames,
         fps=video.fps,
+        others=tuple(shown[1:]),
     )
     return role, tuple(int(i) for i in index), scorer.encode(clip)
+
+
+def _decode(rollout: Rollout, role: Role, video: Video, index: NDArray[np.int64]) -> NDArray[np.uint8]:
+    if video.path is None:
+        raise MediaError(rollout.rollout_id, "open", f"the video of {role} has no file")
+    return media.sample(video.path, index)
 
 
 def view(rollout: Rollout) -> tuple[Role, Video]:

@@ -40,6 +40,13 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
 
 
+def moments(num_frames: int, n: int) -> NDArray[np.int64]:
+    """Indices of `n` evenly spaced moments in a video of `num_frames` frames, (n,) int64: first and last among them,
+    frames twice where there are fewer. For a further camera of a rollout, which may have run at another rate."""
+    steps = np.arange(n, dtype=np.int64)
+    return (2 * steps * (num_frames - 1) + (n - 1)) // max(1, 2 * (n - 1))
+
+
 class Scorer(Protocol):
     """Maps (frames, instruction) to a reward curve. Deterministic: same clip and parameters, same curve."""
 

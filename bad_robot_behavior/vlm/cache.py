@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from bad_robot_behavior.vlm.client import Answer, Image, Request
+from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
 
 _VERSION = 1
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -25,7 +27,21 @@ T = TypeVar("T")
 
 def request_key(request: Request) -> str:
     """SHA-256 (hex) of everything that decides the answer: model, parameters, messages and image bytes."""
-    messages = [
+    payload = [
+        request.model,
+        request.temperature,
+        request.max_tokens,
+        request.seed,
+        request.json_schema,
+        _hashed(request.messages),
+    ]
+    return hashlib.sha256(msgspec.json.encode(payload, order="deterministic")).hexdigest()
+
+
+@functools.lru_cache(maxsize=1)  # samples of one question follow each other, and share a quarter of a megabyte
+def _hashed(messages: tuple[Message, ...]) -> list[Any]:
+    """The messages with hashes for pictures."""
+    return [
         [
             message.role,
             [
@@ -35,25 +51,17 @@ def request_key(request: Request) -> str:
                 for part in message.parts
             ],
         ]
-        for message in request.messages
+        for message in messages
     ]
-    payload = [
-        request.model,
-        request.temperature,
-        request.max_tokens,
-        request.seed,
-        request.json_schema,
-        messages,
-    ]
-    return hashlib.sha256(msgspec.json.encode(payload, order="deterministic")).hexdigest()
 
 
 class Cache:
     """A SQLite file of good answers. Several processes and threads may use one file at the same time.
 
     A file that is corrupt, or was made by another version, is moved aside with a warning and a new one begun. What
-    cannot be written (disk full, read-only folder) is warned of once: the answer in hand is still good. Requests and
-    keys are not stored, only the hash of a request and the text of its answer.
+    cannot be written (disk full, read-only folder) is warned of once: the answer in hand is still good. Where the file
+    cannot be opened or read, BadRobotError says so. Requests and keys are not stored, only the hash of a request and
+    the text of its answer.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +80,7 @@ class Cache:
         """The stored answer, with `cached` set, or None."""
         key = request_key(request)
         query = "SELECT text, prompt_tokens, completion_tokens FROM answers WHERE key = ?"
-        row = self._do(lambda database: database.execute(query, (key,)).fetchone())
+        row = self.read(lambda database: database.execute(query, (key,)).fetchone())
         if row is None:
             return None
         text, prompt_tokens, completion_tokens = row
@@ -83,15 +91,45 @@ class Cache:
         if answer.text is None:
             raise ValueError("an answer without text is never stored")
         row = (request_key(request), answer.text, answer.prompt_tokens, answer.completion_tokens)
+        self.write(lambda database: database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", row))
+
+    def mark_unusable(self, requests: Sequence[Request]) -> None:
+        """Remember that what was answered to these could not be used, for `forget_unusable`."""
+        rows = [(request_key(request),) for request in requests]
+        self.write(lambda database: database.executemany("INSERT OR IGNORE INTO unusable VALUES (?)", rows))
+
+    def forget_unusable(self) -> int:
+        """Drop the answers that were marked, so that they are asked for anew; how many there were."""
+
+        def forget(database: sqlite3.Connection) -> int:
+            with transaction(database):
+                gone = database.execute("DELETE FROM answers WHERE key IN (SELECT key FROM unusable)").rowcount
+                database.execute("DELETE FROM unusable")
+            return gone
+
+        return self.read(forget)
+
+    def read(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """What `action` finds in the file. Raises BadRobotError where the file cannot be opened or read."""
         try:
-            self._do(lambda database: database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", row))
-        except sqlite3.OperationalError as error:
+            return self._do(action)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise BadRobotError(
+                f"{self.path}: the cache of model answers cannot be used: {error}. Free some space there, or see that "
+                "the folder may be written, and run the same command again"
+            ) from error
+
+    def write(self, action: Callable[[sqlite3.Connection], object]) -> None:
+        """Change the file; where that cannot be, warn once and go on."""
+        try:
+            self._do(action)
+        except (sqlite3.OperationalError, OSError) as error:
             if not self._warned:
                 _LOG.warning("%s: answers are not being stored: %s", self.path, error)
                 self._warned = True
 
     def __len__(self) -> int:
-        count: int = self._do(lambda database: database.execute("SELECT count(*) FROM answers").fetchone())[0]
+        count: int = self.read(lambda database: database.execute("SELECT count(*) FROM answers").fetchone())[0]
         return count
 
     def close(self) -> None:
@@ -173,5 +211,19 @@ def _connect(path: Path) -> sqlite3.Connection:
         "CREATE TABLE IF NOT EXISTS answers"
         " (key TEXT PRIMARY KEY, text TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER) WITHOUT ROWID"
     )
+    database.execute("CREATE TABLE IF NOT EXISTS unusable (key TEXT PRIMARY KEY) WITHOUT ROWID")
+    database.execute("CREATE TABLE IF NOT EXISTS spent (name TEXT PRIMARY KEY, amount REAL NOT NULL) WITHOUT ROWID")
     database.execute(f"PRAGMA user_version = {_VERSION}")
     return database
+
+
+@contextlib.contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and nobody else in between."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")

@@ -1,63 +1,48 @@
 """Asks an OpenAI-compatible endpoint over HTTP: many requests at once, patient with faults, never twice for one answer.
 
-Wire format: POST {base_url}/chat/completions as OpenAI's, vLLM's, llama.cpp's and Ollama's servers read it; images are
-data URLs, `json_schema` becomes a strict `response_format`.
+The wire format is in wire.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import concurrent.futures
-import itertools
 import os
 import random
 import re
-from collections import Counter
-from collections.abc import Coroutine, Iterator, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
-from bad_robot_behavior.errors import EndpointError, require
+from bad_robot_behavior.errors import BadRobotError, BudgetError, EndpointError, require
 from bad_robot_behavior.schema import EndpointSettings
-from bad_robot_behavior.vlm.cache import Cache, request_key
-from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
+from bad_robot_behavior.vlm.budget import Budget
+from bad_robot_behavior.vlm.cache import Cache
+from bad_robot_behavior.vlm.cached import CachedClient, calls
+from bad_robot_behavior.vlm.client import Answer, Lack, Request
+from bad_robot_behavior.vlm.estimate import estimate
+from bad_robot_behavior.vlm.wire import blamed, error_message, lacking, parameter, payload, read_completion, retry_after
 
 T = TypeVar("T")
 _LONGEST_WAIT_S = 600.0
+_CONNECT_S = 10.0
+_MAX_REPLY = 64 * 2**20
 _ALL_REFUSED = 4
+_GIVE_UP_AFTER = 3
+"""Requests that failed for good, one after the other, with no answer in between: the endpoint is taken to be gone."""
 _RETRIED = {408, 409, 425, 429}
+_UNSUPPORTED = {400, 404, 422, 501}
 _HOPELESS = {
     401: "the key is missing or wrong",
     402: "there is no credit left",
     403: "the key may not use this model",
     404: "there is no such model or path",
-}
-_SETTINGS = {"model", "temperature", "response_format", "seed", "max_tokens", "max_completion_tokens"}
+} | dict.fromkeys((301, 302, 303, 307, 308), "the address has moved; give the one that it leads to")
+_SETTINGS = {"model", "temperature", "max_tokens", "max_completion_tokens"}
 
-
-class _Text(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Text
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_Choice] | None
-    usage: _Usage | None = None
+_Asked = tuple[str, Request]
 
 
 class _FaultError(Exception):
@@ -69,49 +54,67 @@ class _FaultError(Exception):
         self.wait_s = wait_s
 
 
-class OpenAIClient:
+class _UnsupportedError(Exception):
+    """The server does not take one key of the request; without it, it may."""
+
+
+class _Work:
+    """What the calls of one `ask` share."""
+
+    def __init__(self, api: Any, group: asyncio.TaskGroup, slots: int) -> None:
+        self.api = api
+        self.group = group
+        self.slots = asyncio.Semaphore(slots)
+        self.answers: dict[str, Answer] = {}
+        self.failed_in_a_row = 0
+        self.gone: Answer | None = None
+        self.stopped: BudgetError | None = None
+
+
+class OpenAIClient(CachedClient):
     """A model behind an OpenAI-compatible endpoint.
 
     429, 5xx, a dropped connection, a time-out, a garbled or empty answer and one that was cut off are asked again, up
     to `max_attempts` in all, with exponential back-off and seeded jitter, and not before the time that Retry-After
     names. What then still failed is an Answer with `error` and `lack`. 400 is not asked again (`lack="refused"`).
+    After three requests that failed for good in a row, no more are sent.
+
+    Samples of one question (requests that differ in their seeds alone, by one) go as one request with `n`. A server
+    that gives fewer answers, or refuses `n`, `response_format` or `seed`, is asked without it from then on.
 
     Raises EndpointError, from the constructor or `ask`, where no request can work: a key that is not set, 401, 403,
-    404, or a setting that the model does not take. `counters` holds requests_asked, requests_cached, requests_sent
-    (attempts over the wire), requests_answered, prompt_tokens and completion_tokens since it was made.
+    404, or a setting that the model does not take; BudgetError where `budget` lets no more requests pass, once those
+    under way are answered. `counters` holds also requests_sent (attempts over the wire), requests_answered,
+    prompt_tokens and completion_tokens.
     """
 
-    def __init__(self, settings: EndpointSettings, cache: Cache | None = None, *, backoff_s: float = 0.5) -> None:
-        require("openai", "vlm")
+    def __init__(
+        self,
+        settings: EndpointSettings,
+        cache: Cache | None = None,
+        budget: Budget | None = None,
+        *,
+        backoff_s: float = 0.5,
+    ) -> None:
+        require("httpx2", "vlm")
+        super().__init__(settings.model, cache)
         self.settings = settings
-        self.model = settings.model
-        self.cache = cache
+        self.budget = budget
         self.backoff_s = backoff_s
-        self.counters: Counter[str] = Counter()
         self._limit_name = "max_tokens"
+        self._without: set[str] = set()
         self._shown_url = _without_password(settings.base_url)
         self._key()
+        if budget is not None and budget.max_cost is not None and settings.cost(0, 0) is None:
+            raise EndpointError(
+                f"--max-cost needs the prices of the model {self.model}: set endpoint.prompt_price and "
+                "endpoint.completion_price, what a million tokens cost"
+            )
 
-    def ask(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answers in the order of the requests; requests that are equal are sent once. Good answers are stored in the
-        cache as they come in, so what was answered before a crash is not asked again."""
-        keys = [request_key(request) for request in requests]
-        unique = dict(zip(keys, requests, strict=True))
-        self.counters["requests_asked"] += len(unique)
-        answers: dict[str, Answer] = {}
-        for key, request in unique.items():
-            if self.cache is not None and (found := self.cache.get(request)) is not None:
-                answers[key] = found
-        self.counters["requests_cached"] += len(answers)
-        missing = {key: request for key, request in unique.items() if key not in answers}
-        if missing:
-            answers |= _run(self._ask_all(missing))
-            self._check_any_accepted([answers[key] for key in missing])
-        return [answers[key] for key in keys]
-
-    def unusable(self, requests: Sequence[Request]) -> None:
-        """Count them."""
-        self.counters["answers_unusable"] += 1
+    def _send(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
+        answers = _run(self._ask_all(requests))
+        self._check_any_accepted(list(answers.values()))
+        return answers
 
     def _check_any_accepted(self, answers: list[Answer]) -> None:
         """An endpoint that refuses every request is set up wrongly; that must not pass as so many bad answers."""
@@ -120,118 +123,199 @@ class OpenAIClient:
         if not accepted and len(refused) == len(answers) >= _ALL_REFUSED:
             raise EndpointError(f"{self._shown_url} refused all of the first {len(refused)} requests: {refused[0]}")
 
-    async def _ask_all(self, requests: dict[str, Request]) -> dict[str, Answer]:
-        import openai
+    async def _ask_all(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
+        """Answers by key."""
+        import httpx2
 
-        answers: dict[str, Answer] = {}
-        waiting = iter(requests.items())
-        async with openai.AsyncOpenAI(
-            base_url=self.settings.base_url,
-            api_key=self._key() or "none",
-            max_retries=0,
-            timeout=self.settings.timeout_s,
-        ) as api:
-            if not self.counters["requests_answered"]:
-                # The first request goes alone: where nobody answers it, the others need not wait for their time-outs.
-                await self._work(api, itertools.islice(waiting, 1), answers)
-                (first,) = answers.values()
-                if first.lack == "transport":
-                    return dict.fromkeys(requests, first)
-            number = min(self.settings.concurrency, len(requests))
-            workers = [asyncio.create_task(self._work(api, waiting, answers)) for _ in range(number)]
+        url = urlsplit(self.settings.base_url)
+        key = self._key()
+        user = None if key or url.username is None else (unquote(url.username), unquote(url.password or ""))
+        waiting = calls(requests)
+        slots = self.settings.concurrency
+        try:
+            async with (
+                httpx2.AsyncClient(
+                    # The password goes as a header: in the address it would end up in the log of requests.
+                    base_url=urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2])).rstrip("/") + "/",
+                    headers={"Authorization": f"Bearer {key or 'none'}"} if user is None else {},
+                    auth=user,
+                    timeout=httpx2.Timeout(self.settings.timeout_s, connect=min(_CONNECT_S, self.settings.timeout_s)),
+                    limits=httpx2.Limits(max_connections=slots, max_keepalive_connections=slots),
+                ) as api,
+                asyncio.TaskGroup() as group,
+            ):
+                work = _Work(api, group, slots)
+                if not self.counters["requests_answered"]:
+                    # The first goes alone: where nobody answers it, the others need not wait for their time-outs; and
+                    # what the server does not take is learnt once.
+                    await self._settle(work, waiting.pop(0))
+                for call in waiting:
+                    group.create_task(self._settle(work, call))
+        except* BadRobotError as errors:
+            raise _first(errors) from None
+        if work.stopped is not None:
+            raise work.stopped
+        return work.answers
+
+    async def _settle(self, work: _Work, call: list[_Asked]) -> None:
+        """See that every request of the call has its answer, with those of it that came short asked one by one."""
+        async with work.slots:
+            short = await self._attempt(work, call)
+        if len(call) > 1 and not work.answers and short:  # the very first: still alone
+            await self._settle(work, [short.pop(0)])
+        for asked in short:
+            work.group.create_task(self._settle(work, [asked]))
+
+    async def _attempt(self, work: _Work, call: list[_Asked]) -> list[_Asked]:
+        """Ask until all is answered or given up; what a call for several left open is given back."""
+        chance = random.Random(call[0][0])
+        problem = lacking("transport", "it was not asked")
+        attempt = 0
+        while attempt < self.settings.max_attempts:
+            if work.gone is not None or work.stopped is not None:
+                problem = work.gone or problem
+                break
+            if len(call) > 1 and "n" in self._without:
+                return call
+            wait: float | None = None
             try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
-        return answers
-
-    async def _work(self, api: Any, waiting: Iterator[tuple[str, Request]], answers: dict[str, Answer]) -> None:
-        for key, request in waiting:
-            answer = answers[key] = await self._ask_one(api, key, request)
-            if self.cache is not None and answer.text is not None:
-                self.cache.put(request, answer)
-
-    async def _ask_one(self, api: Any, key: str, request: Request) -> Answer:
-        chance = random.Random(key)
-        for attempt in range(1, self.settings.max_attempts + 1):
-            try:
-                return await self._send(api, request)
+                answers = await self._post(work.api, call)
+            except _UnsupportedError:
+                continue
+            except BudgetError as error:
+                work.stopped = error
+                break
             except _FaultError as fault:
-                answer, wait = fault.answer, fault.wait_s
+                problem, wait = fault.answer, fault.wait_s
+            else:
+                work.failed_in_a_row = 0
+                if len(answers) < len(call):
+                    self._without.add("n")
+                short = self._sort_out(work, call, answers)
+                if not short or len(call) > 1:
+                    return short
+                problem = answers[0]
+            attempt += 1
             if wait is not None and wait > _LONGEST_WAIT_S:
-                return _lacking("transport", f"{answer.error}; it asks to wait {wait:.0f} s, so start again later")
-            if attempt < self.settings.max_attempts:
+                told = f"{problem.error}; it asks to wait {wait:.0f} s, so start again later"
+                work.gone = lacking("transport", told)
+            elif attempt < self.settings.max_attempts:
                 pause = min(self.backoff_s * 2 ** (attempt - 1), 60.0) * (0.5 + chance.random())
                 await asyncio.sleep(max(pause, wait or 0.0))
-        return msgspec.structs.replace(answer, error=f"{answer.error} (asked {self.settings.max_attempts} times)")
+        else:
+            problem = msgspec.structs.replace(problem, error=f"{problem.error} (asked {attempt} times)")
+            self._note_failure(work, problem)
+        for key, _ in call:
+            work.answers[key] = work.gone or problem
+        return []
 
-    async def _send(self, api: Any, request: Request) -> Answer:
-        """One attempt. Raises _FaultError where another may do better, EndpointError where none can."""
-        import openai
+    def _sort_out(self, work: _Work, call: list[_Asked], answers: list[Answer]) -> list[_Asked]:
+        """Keep what came; give back the requests for which nothing did."""
+        short = call[len(answers) :]
+        for (key, request), answer in zip(call, answers, strict=False):
+            if answer.lack == "empty":
+                short.append((key, request))
+                continue
+            work.answers[key] = answer
+            self._keep(request, answer)
+            self.counters["requests_answered"] += answer.text is not None
+        return short
 
-        self.counters["requests_sent"] += 1
+    def _note_failure(self, work: _Work, problem: Answer) -> None:
+        if problem.lack in {"transport", "down"}:
+            work.failed_in_a_row += 1
+            if work.failed_in_a_row >= _GIVE_UP_AFTER or not self.counters["requests_answered"]:
+                work.gone = problem
+
+    async def _post(self, api: Any, call: list[_Asked]) -> list[Answer]:
+        """One attempt. Raises _FaultError where another may do better, _UnsupportedError where another, made
+        otherwise, may, EndpointError where none can, BudgetError where none may."""
+        import httpx2
+
+        request = call[0][1]
         limit_name = self._limit_name
+        body = payload(request, len(call), limit_name, self._without)
+        paid = self._pay(request, len(call))
+        self.counters["requests_sent"] += 1
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                raw = await api.chat.completions.with_raw_response.create(**_payload(request, limit_name))
-                return self._read(raw.content)
-        except (openai.APITimeoutError, TimeoutError):
-            problem = f"{self._shown_url} gave no answer within {self.settings.timeout_s:g} s"
-            raise _FaultError(_lacking("transport", problem)) from None
-        except openai.APIConnectionError as error:
-            cause = type(error.__cause__ or error).__name__
-            problem = f"{self._shown_url} cannot be reached, or dropped the connection ({cause})"
-            raise _FaultError(_lacking("transport", problem)) from None
-        except openai.APIStatusError as error:
-            if _wants_other_limit(error, limit_name):
-                self._limit_name = "max_completion_tokens"
-                return await self._send(api, request)
-            return self._refused(error)
+                response = await api.post(
+                    "chat/completions", content=msgspec.json.encode(body), headers={"Content-Type": "application/json"}
+                )
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            self._give_back(paid)
+            raise self._unreached("down", "cannot be reached", error) from None
+        except (httpx2.TimeoutException, TimeoutError):
+            raise _FaultError(
+                lacking("transport", f"{self._shown_url} gave no answer within {self.settings.timeout_s:g} s")
+            ) from None
+        except httpx2.TransportError as error:
+            raise self._unreached("transport", "dropped the connection", error) from None
+        except (httpx2.InvalidURL, UnicodeError) as error:
+            raise EndpointError(f"{self._shown_url} is no address: {error}. Check endpoint.base_url") from None
+        if not response.is_success:
+            self._give_back(paid)
+            return [self._refused(response, body)]
+        try:
+            answers = read_completion(response.content, len(call))
+        except ValueError:
+            problem = f"{self._shown_url} answered with something that is not a chat completion"
+            raise _FaultError(lacking("transport", problem)) from None
+        self._count(answers, paid)
+        return answers
 
-    def _refused(self, error: Any) -> Answer:
-        status = error.status_code
-        said = f"answered {status}: {self._clean(_message(error.body))}".removesuffix(": ")
+    def _unreached(self, lack: Lack, what: str, error: Exception) -> _FaultError:
+        return _FaultError(lacking(lack, f"{self._shown_url} {what} ({type(error).__name__})"))
+
+    def _refused(self, response: Any, sent: dict[str, Any]) -> Answer:
+        status = response.status_code
+        try:
+            body = msgspec.json.decode(response.content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            body = None
+        words = error_message(body)
+        said = f"answered {status}: {self._clean(words)}".removesuffix(": ")
         problem = f"{self._shown_url} {said}"
+        if status in _UNSUPPORTED:
+            if "max_tokens" in sent and "max_completion_tokens" in words:
+                self._limit_name = "max_completion_tokens"  # the name of newer OpenAI models
+                raise _UnsupportedError
+            if (key := blamed(body, sent)) is not None:
+                self._without.add(key)
+                raise _UnsupportedError
         if status in _HOPELESS:
-            key = self.settings.api_key_env
-            held = f"the key in ${key}" if key else "no key (endpoint.api_key_env is not set)"
+            name = self.settings.api_key_env
+            held = f"the key in ${name}" if name else "no key (endpoint.api_key_env is not set)"
             raise EndpointError(
                 f"{problem}. That means {_HOPELESS[status]}: check endpoint.base_url, endpoint.model "
                 f"({self.model}) and endpoint.api_key_env in the recipe; it was asked with {held}"
-            ) from None
+            )
         if status in _RETRIED or status >= 500:
-            raise _FaultError(_lacking("transport", problem), _retry_after(error.response.headers)) from None
-        parameter = error.body.get("param") if isinstance(error.body, dict) else None
-        if parameter in _SETTINGS:
-            raise EndpointError(
-                f"{problem}. The model {self.model} does not take {parameter!r} as it is set in the recipe"
-            ) from None
-        return _lacking("refused", said)  # goes into published predictions, so it names no host
+            raise _FaultError(lacking("transport", problem), retry_after(response.headers))
+        if (named := parameter(body)) in _SETTINGS:
+            raise EndpointError(f"{problem}. The model {self.model} does not take {named!r} as it is set in the recipe")
+        return lacking("refused", said)  # goes into published predictions, so it names no host
 
-    def _read(self, content: bytes) -> Answer:
-        try:
-            completion = msgspec.json.decode(content, type=_Completion)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            problem = f"{self._shown_url} answered with something that is not a chat completion"
-            raise _FaultError(_lacking("transport", problem)) from error
-        if not completion.choices:
-            raise _FaultError(_lacking("empty", "the answer has no choices"))
-        choice = completion.choices[0]
-        if choice.message.refusal or choice.finish_reason == "content_filter":
-            return _lacking("refused", "the model or its content filter refused")
-        if choice.finish_reason == "length":
-            raise _FaultError(_lacking("empty", "the answer was cut off at max_tokens"))
-        if not choice.message.content:
-            raise _FaultError(_lacking("empty", "the answer has no text"))
-        usage = completion.usage or _Usage()
-        self.counters["requests_answered"] += 1
-        self.counters["prompt_tokens"] += usage.prompt_tokens or 0
-        self.counters["completion_tokens"] += usage.completion_tokens or 0
-        return Answer(
-            text=choice.message.content, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
-        )
+    def _pay(self, request: Request, answers: int) -> float:
+        """Take a request out of the budget; what was paid for it."""
+        if self.budget is None:
+            return 0.0
+        expected = estimate(request, answers)
+        cost = self.settings.cost(expected.prompt_tokens, expected.completion_tokens) or 0.0
+        self.budget.take(cost)
+        return cost
+
+    def _give_back(self, paid: float) -> None:
+        if self.budget is not None and paid:
+            self.budget.settle(paid, 0.0)
+
+    def _count(self, answers: list[Answer], paid: float) -> None:
+        prompt, completion = answers[0].prompt_tokens, answers[0].completion_tokens
+        self.counters["prompt_tokens"] += prompt or 0
+        self.counters["completion_tokens"] += completion or 0
+        if self.budget is not None and prompt is not None and completion is not None:
+            # A server that does not say what it took is taken to have cost what was estimated.
+            self.budget.settle(paid, self.settings.cost(prompt, completion) or 0.0, prompt, completion)
 
     def _key(self) -> str | None:
         name = self.settings.api_key_env
@@ -263,71 +347,10 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-def _payload(request: Request, limit_name: str) -> dict[str, Any]:
-    payload: dict[str, Any] = {
-        "model": request.model,
-        "messages": [_turn(message) for message in request.messages],
-        "temperature": request.temperature,
-        limit_name: request.max_tokens,
-    }
-    if request.seed is not None:
-        payload["seed"] = request.seed
-    if request.json_schema is not None:
-        schema = {"name": "answer", "strict": True, "schema": request.json_schema}
-        payload["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return payload
-
-
-def _turn(message: Message) -> dict[str, Any]:
-    if all(isinstance(part, str) for part in message.parts):  # plain text: servers without vision read only this form
-        return {"role": message.role, "content": "\n\n".join(str(part) for part in message.parts)}
-    return {"role": message.role, "content": [_part(part) for part in message.parts]}
-
-
-def _part(part: str | Image) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    url = f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}
-
-
-def _lacking(lack: Any, error: str) -> Answer:
-    return Answer(text=None, lack=lack, error=error)
-
-
-def _message(body: object) -> str:
-    """The sentence in an error's body, in the forms that servers use; empty where there is none."""
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        said = inner.get("message", "") if isinstance(inner, dict) else inner
-        return said if isinstance(said, str) else ""
-    return ""
-
-
-def _wants_other_limit(error: Any, limit_name: str) -> bool:
-    """Newer OpenAI models refuse `max_tokens` and say that `max_completion_tokens` is the name now."""
-    return error.status_code == 400 and limit_name == "max_tokens" and "max_completion_tokens" in _message(error.body)
-
-
-def _retry_after(headers: Any) -> float | None:
-    """Seconds to wait from Retry-After, given as seconds or as an HTTP date (measured against the server's own clock
-    where it sends one), or None."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        wait = float(value)
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(value)
-            now = parsedate_to_datetime(headers["date"]) if "date" in headers else None
-        except ValueError:
-            return None
-        now = now or datetime.now(UTC)
-        if until.tzinfo is None or now.tzinfo is None:
-            return None
-        wait = (until - now).total_seconds()
-    return max(0.0, wait) if wait == wait else None  # NaN is not a time
+def _first(errors: BaseExceptionGroup[BadRobotError]) -> BadRobotError:
+    for error in errors.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("a group of no errors")
 
 
 def _without_password(url: str) -> str:

@@ -316,7 +316,7 @@ def test_a_second_run_asks_nothing(judged: tuple[list[Rollout], bytes], tmp_path
     rollouts, expected = judged
     with loopback.serve() as url:
         assert over_http(rollouts, url, tmp_path / "cache.sqlite") == expected
-        assert loopback.stats(url)["requests"] == 6 * SETTINGS.samples
+        assert loopback.stats(url)["requests"] == 6, "the samples of a rollout are one request"
     with loopback.serve(fault="500", times=99) as url:
         assert over_http(rollouts, url, tmp_path / "cache.sqlite") == expected
         assert loopback.stats(url)["requests"] == 0
@@ -348,7 +348,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(judged: tuple[list[Rollout],
     assert 2 < kept < 6 * SETTINGS.samples
     with loopback.serve() as url:
         subprocess.run([*command, url], env=environment, check=True)
-        assert loopback.stats(url)["requests"] == 6 * SETTINGS.samples - kept
+        assert loopback.stats(url)["choices"] == 6 * SETTINGS.samples - kept
         assert (tmp_path / "out.json").read_bytes() == over_http(rollouts, url)
 
 
@@ -363,4 +363,4 @@ def test_a_server_that_dies_stops_the_run_and_one_that_comes_back_ends_it(
         over_http(rollouts, url, cache, attempts=2)
     with loopback.serve() as url:
         assert over_http(rollouts, url, cache) == expected
-        assert loopback.stats(url)["requests"] == 4 * SETTINGS.samples
+        assert loopback.stats(url)["choices"] == 4 * SETTINGS.samples

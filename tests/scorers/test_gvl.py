@@ -179,7 +179,8 @@ def test_every_phrasing_asks_the_same_question(prompt: str, tmp_path: Path) -> N
     assert str(COUNT - 1) in text
     assert scorer.parameters()["prompt"] == prompt
     (system,) = client.asked[0].messages[0].parts
-    assert re.search("(?i)somebody else|third party|untrusted|not an order|not meant for you|another person", str(system))
+    told_apart = "(?i)somebody else|third party|untrusted|not an order|not meant for you|another person"
+    assert re.search(told_apart, str(system))
 
 
 def test_there_are_ten_phrasings_and_no_two_are_alike() -> None:
