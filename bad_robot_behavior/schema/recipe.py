@@ -63,11 +63,6 @@ class FacesSettings(Record, frozen=True, kw_only=True):
     ] = None
 
 
-    detector: Annotated[
-    waived_because: Annotated[
-    ] = None
-
-
 class ScrubSettings(Record, frozen=True, kw_only=True):
     pseudonym_key_file: Annotated[
         str | None, Meta(description="file with the secret for evaluator pseudonyms; keep it outside any release")
@@ -86,11 +81,6 @@ class EndpointSettings(Record, frozen=True, kw_only=True):
     concurrency: Annotated[int, Meta(ge=1, le=256, description="requests under way at a time")] = 8
     timeout_s: Annotated[Positive, Meta(description="seconds after which a request has failed")] = 120.0
     max_attempts: Annotated[int, Meta(ge=1, le=20, description="tries of one request, the first included")] = 6
-
-
-class DistillSettings(Record, frozen=True, kw_only=True):
-    endpoint: Annotated[
-        EndpointSettings | None, Meta(description="model that writes critiques; null: keyword rules, which say less")
     prompt_price: Annotated[
         Price | None, Meta(description="what a million prompt tokens cost, in any currency; for budgets")
     ] = None
@@ -117,32 +107,32 @@ class ModelSettings(Record, frozen=True, kw_only=True):
     ]
     revision: Annotated[str | None, Meta(description="commit on the Hub; null: what is in the cache or newest")] = None
     device: Annotated[Text, Meta(description="for transformers: cpu, cuda, cuda:1, mps")] = "cpu"
+
+
+class DistillSettings(Record, frozen=True, kw_only=True):
+    endpoint: Annotated[
+        EndpointSettings | None, Meta(description="model that writes critiques; null: keyword rules, which say less")
     ] = None
+    model: Annotated[ModelSettings | None, Meta(description="a model in this process instead of an endpoint")] = None
     max_tokens: Annotated[int, Meta(ge=64, description="longest answer about two rollouts")] = 1024
     temperature: Annotated[float, Meta(ge=0, le=2, description="0 where the model takes it; some take only 1")] = 0.0
 
 
 class RewardSettings(Record, frozen=True, kw_only=True):
-    model: Annotated[ModelSettings | None, Meta(description="a model in this process instead of an endpoint")] = None
     """Preference-guided self-distillation. Without an endpoint no curve is made and `reward` stays null."""
 
     endpoint: Annotated[EndpointSettings | None, Meta(description="model that scores; null: no curves are made")] = None
+    model: Annotated[ModelSettings | None, Meta(description="a model in this process instead of an endpoint")] = None
     scorer: Annotated[Literal["gvl"], Meta(description="how the model is asked")] = "gvl"
     num_frames: Annotated[int, Meta(ge=3, le=64, description="frames shown of each rollout")] = 30
     samples: Annotated[int, Meta(ge=1, le=64, description="answers drawn for each rollout (m)")] = 10
     selection: Annotated[
         Literal["paired", "all_pairs"],
-    model: Annotated[ModelSettings | None, Meta(description="a model in this process instead of an endpoint")] = None
         Meta(description="paired: sample k is compared with the partner's sample k; all_pairs: with each of them"),
     ] = "paired"
     temperature: Annotated[float, Meta(ge=0, le=2, description="sampling temperature of the model")] = 0.8
     image_size: Annotated[int, Meta(ge=64, le=1024, description="longer side in pixels")] = 320
     seed: Annotated[int, Meta(description="decides the order in which frames are shuffled")] = 0
-
-
-class SplitSettings(Record, frozen=True, kw_only=True):
-    seed: Annotated[int, Meta(description="decides which sessions go where")] = 0
-    train: Annotated[Unit, Meta(description="share of rollouts")] = 0.8
     prompt: Annotated[
         Text, Meta(description="phrasing of the question: gvl, gvl_agent, gvl_brief and so on, see docs/models.md")
     ] = "gvl"
@@ -153,6 +143,11 @@ class SplitSettings(Record, frozen=True, kw_only=True):
         int,
         Meta(ge=1, le=64, description="orders of the frames among the samples; those of one order share a request"),
     ] = 1
+
+
+class SplitSettings(Record, frozen=True, kw_only=True):
+    seed: Annotated[int, Meta(description="decides which sessions go where")] = 0
+    train: Annotated[Unit, Meta(description="share of rollouts")] = 0.8
     validation: Annotated[Unit, Meta(description="share of rollouts")] = 0.1
     test: Annotated[Unit, Meta(description="share of rollouts")] = 0.1
     near_duplicate_bits: Annotated[
@@ -239,11 +234,6 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     fractions = recipe.split.train + recipe.split.validation + recipe.split.test
     if abs(fractions - 1) > 1e-9:
         yield f"split.train + split.validation + split.test is {fractions:g}; it must be 1"
-    faces = recipe.scrub.faces
-    if faces.detector == "none" and not faces.waived_because:
-        yield "scrub.faces.detector is none, so scrub.faces.waived_because must say why no face can be seen"
-    keys = [recipe.scrub.pseudonym_key_file, recipe.scrub.pseudonym_key_env, recipe.scrub.drop_evaluators or None]
-    if sum(key is not None for key in keys) != 1:
     for stage, endpoint, model in (
         ("distill", recipe.distill.endpoint, recipe.distill.model),
         ("reward", recipe.reward.endpoint, recipe.reward.model),
@@ -252,6 +242,11 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
             yield f"{stage} has both endpoint and model; name the one that is to be asked"
         if endpoint is not None and (endpoint.prompt_price is None) != (endpoint.completion_price is None):
             yield f"{stage}.endpoint has one of prompt_price and completion_price; a cost needs both"
+    faces = recipe.scrub.faces
+    if faces.detector == "none" and not faces.waived_because:
+        yield "scrub.faces.detector is none, so scrub.faces.waived_because must say why no face can be seen"
+    keys = [recipe.scrub.pseudonym_key_file, recipe.scrub.pseudonym_key_env, recipe.scrub.drop_evaluators or None]
+    if sum(key is not None for key in keys) != 1:
         yield (
             "scrub needs exactly one of pseudonym_key_file, pseudonym_key_env, drop_evaluators: true; "
             "evaluator names never go into a release as they are"
