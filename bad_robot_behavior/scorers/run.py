@@ -16,7 +16,7 @@ from bad_robot_behavior import media
 from bad_robot_behavior.errors import EndpointError, MediaError, MissingExtraError, ReleaseError
 from bad_robot_behavior.schema import Prediction, Role, shorten
 from bad_robot_behavior.scorers import MAX_VALUE
-from bad_robot_behavior.scorers.scorer import Clip, Curve, Scorer
+from bad_robot_behavior.scorers.scorer import Clip, Curve, Scorer, moments
 
 
 class Watchable(Protocol):
@@ -34,8 +34,9 @@ def score_release(
 ) -> Iterator[Prediction]:
     """One prediction for each rollout, in order, as they are made.
 
-    A clip is `scorer.num_frames` evenly spaced frames of the first camera there is of exterior_1, exterior_2, wrist;
-    it is decoded only where the scorer needs frames. A video that cannot be decoded, a scorer that throws on a rollout,
+    A clip is `scorer.num_frames` evenly spaced frames of the first camera there is of exterior_1, exterior_2, wrist,
+    and the same moments of the others for a scorer whose `cameras` are "all"; it is decoded only where the scorer needs
+    frames. A video that cannot be decoded, a scorer that throws on a rollout,
     and a curve that is not one finite number a frame each give a prediction with `error`, so that n is never silently
     smaller. `total` is for the progress bar.
     """
@@ -112,13 +113,20 @@ def view(rollout: Watchable, scorer: Scorer) -> Clip | str:
     )
     if not scorer.needs_frames:
         return clip
-    try:
-        frames = rollout.frames(role, index=clip.frame_index)
-    except MediaError as error:
-        return f"{role} cannot be decoded: broke at {error.where}: {error.reason}"
-    except (ReleaseError, ValueError) as error:  # a release whose bytes are not those of its manifest
-        return f"{role} cannot be read: {shorten(str(error), 200)}"
-    return msgspec.structs.replace(clip, frames=frames)
+    indices = {role: clip.frame_index}
+    if getattr(scorer, "cameras", "first") == "all":
+        for other in get_args(Role):
+            if other != role and (video := _get(rollout["videos"], other)) is not None:
+                indices[other] = moments(int(_get(video, "num_frames")), len(clip.frame_index))
+    shown: list[NDArray[np.uint8]] = []
+    for camera, index in indices.items():
+        try:
+            shown.append(rollout.frames(camera, index=index))
+        except MediaError as error:
+            return f"{camera} cannot be decoded: broke at {error.where}: {error.reason}"
+        except (ReleaseError, ValueError) as error:  # a release whose bytes are not those of its manifest
+            return f"{camera} cannot be read: {shorten(str(error), 200)}"
+    return msgspec.structs.replace(clip, frames=shown[0], others=tuple(shown[1:]))
 
 
 def _score(clips: list[Clip], scorer: Scorer) -> list[Curve]:
