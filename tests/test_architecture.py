@@ -19,7 +19,7 @@ ALLOWED = {
     "vlm": {"schema"},
     "scorers": {"schema", "media", "vlm"},
     "curation": {"schema", "media", "vlm", "scorers"},
-    "synthesis": {"schema", "media"},
+    "synthesis": {"schema", "media", "engine"},
     "builder": {"schema", "media"},
     "benchmark": {"schema", "media", "scorers", "builder"},
 }

@@ -69,7 +69,7 @@ def encoder(path: str | Path, fps: float, preset: Preset = "medium") -> Iterator
     if not 0 < fps < 1e6:
         raise ValueError(f"fps is {fps}; it must be above 0 and below a million")
     path = Path(path)
-    with _whole(path) as part, av.open(str(part), "w", format="mp4", options=_MP4) as container:
+    with _whole(path) as part, guard(path, "encode"), av.open(str(part), "w", format="mp4", options=_MP4) as container:
         # exact for every rate that a file can state with a denominator up to 100,000, such as 30000/1001
         rate = Fraction(fps).limit_denominator(100_000)
         stream = container.add_stream("libx264", rate=rate, options=_X264 | {"preset": preset})
@@ -93,18 +93,15 @@ def encoder(path: str | Path, fps: float, preset: Preset = "medium") -> Iterator
             given = VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
             planes = convert.reformat(given, format="yuv420p", interpolation=_EXACT, threads=1)
             planes.pts = number
-            with guard(path, "encode"):
-                for packet in stream.encode(planes):
-                    container.mux(strip.filter(packet))
+            for packet in stream.encode(planes):
+                container.mux(strip.filter(packet))
             number += 1
 
         yield add
         if strip is None:
             raise MediaError(path, "encode", "there are no frames to write")
-        with guard(path, "encode"):
-            for packet in stream.encode(None):
-                container.mux(strip.filter(packet))
-            container.close()
+        for packet in stream.encode(None):
+            container.mux(strip.filter(packet))
 
 
 def remux(source: MediaInput, path: str | Path) -> None:

@@ -1,0 +1,96 @@
+"""Files of one simulated rollout: its videos, encoded while it is simulated, and its steps."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bad_robot_behavior import media
+from bad_robot_behavior.schema import Column
+from bad_robot_behavior.schema.trajectory_file import Arrays, members_of, write_members
+from bad_robot_behavior.synthesis.renderer import Camera, Renderer
+from bad_robot_behavior.synthesis.trace import Trace
+from bad_robot_behavior.synthesis.truth import Truth
+from bad_robot_behavior.synthesis.world import World
+
+_STATE = (
+    *(Column(name=f"tcp_{axis}", unit="m") for axis in "xyz"),
+    *(Column(name=f"hand_{part}", unit=None) for part in "wxyz"),
+    Column(name="gripper", unit=None),  # 0 closed, 1 open
+    *(Column(name=f"object_{axis}", unit="m") for axis in "xyz"),
+    Column(name="object_upright", unit=None),  # cosine to the vertical
+    Column(name="held", unit=None),  # 0 or 1
+)
+_ACTION = tuple(Column(name=name, unit=None) for name in ("dx", "dy", "dz", "gripper"))
+
+_MAX_RENDERERS = 2  # each holds a task's textures and meshes, about 100 MB; scenes come task by task
+_renderers: OrderedDict[tuple[Any, ...], Renderer] = OrderedDict()
+
+
+class Clock(msgspec.Struct):
+    """Seconds of wall time, by what they were spent on. `physics` is all of a rollout but its pictures."""
+
+    physics: float = 0.0
+    rendering: float = 0.0
+    encoding: float = 0.0
+
+    def __add__(self, other: Clock) -> Clock:
+        return Clock(self.physics + other.physics, self.rendering + other.rendering, self.encoding + other.encoding)
+
+
+def renderer_of(world: World, width: int, height: int) -> Renderer:
+    """A renderer for the world's model, shared by all worlds of a task in this process.
+
+    A task's compiled models differ in plain shapes alone, and those a renderer draws without knowing them before.
+    """
+    key = (world.variant.xml, width, height, world.task.view)
+    if key not in _renderers:
+        while len(_renderers) >= _MAX_RENDERERS:
+            _renderers.popitem(last=False)[1].close()
+        _renderers[key] = Renderer(world.model, width, height, world.task.view)
+    _renderers.move_to_end(key)
+    return _renderers[key]
+
+
+@contextlib.contextmanager
+def filming(folder: Path, renderer: Renderer, cameras: Sequence[Camera], fps: float, clock: Clock) -> Iterator[Any]:
+    """A `watch` for `replay`: each call adds one frame of each camera to `<folder>/<camera>.mp4`. No frame is kept."""
+    with contextlib.ExitStack() as stack:
+        reels = {
+            camera: stack.enter_context(media.encoder(folder / f"{camera}.mp4", fps, "veryfast")) for camera in cameras
+        }
+
+        def watch(world: World) -> None:
+            for camera, add in reels.items():
+                start = time.perf_counter()
+                picture = renderer.draw(world.model, world.data, camera)
+                drawn = time.perf_counter()
+                add(picture)
+                clock.rendering += drawn - start
+                clock.encoding += time.perf_counter() - drawn
+
+        yield watch
+        start = time.perf_counter()
+    clock.encoding += time.perf_counter() - start
+
+
+def write_steps(path: Path, trace: Trace, truth: Truth) -> None:
+    """steps.npz, as `schema.synthetic_file` says."""
+    state = np.column_stack(
+        [trace.tcp, trace.hand, trace.gripper, trace.object_position, trace.object_upright, trace.held]
+    )
+    arrays = Arrays(state.astype(np.float32), trace.action, _STATE, _ACTION)
+    curves = {"progress": truth.progress, "penalty": truth.penalty, "reward": truth.reward}
+    write_members(path, members_of(arrays) | curves)
+
+
+def write_json(path: Path, record: msgspec.Struct) -> None:
+    """A record as indented JSON, so that people can read it; the same record gives the same bytes."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
