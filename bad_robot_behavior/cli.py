@@ -18,7 +18,8 @@ from bad_robot_behavior import __version__
 from bad_robot_behavior.errors import BadRobotError
 
 if TYPE_CHECKING:
-    from bad_robot_behavior.schema import Defect, SplitName
+    from bad_robot_behavior.benchmark.results import Part
+    from bad_robot_behavior.schema import Defect
 
 FILE = click.Path(path_type=Path)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
@@ -112,6 +113,73 @@ def download_roboarena(folder: Path, dump: str, revision: str | None, limit: int
 
 
 @main.command()
+@click.option("-o", "--out", type=FILE, required=True, help="Where the set goes: a new folder, or one to go on with.")
+@click.option("--tasks", default="all", show_default=True, help="Names, with commas between.")
+@click.option("--faults", default="all", show_default=True, help="Names, with commas between.")
+@click.option("--seeds", default="0:20", show_default=True, metavar="FIRST:END", help="Scenes of each task.")
+@click.option("--per-scene", type=click.IntRange(1, 25), default=6, show_default=True, help="Faults tried in a scene.")
+@click.option("--number", type=click.IntRange(1), help="Stop after the scene that completes so many faulted rollouts.")
+@click.option("--cameras", default="exterior_1,exterior_2,wrist", show_default=True)
+@click.option("--size", default="224x224", show_default=True, metavar="WxH", help="Pixels of a frame.")
+@click.option("--steps-per-frame", type=click.IntRange(1, 80), default=4, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes; one for each core.")
+@click.option("--as", "layout", type=click.Choice(["set", "roboarena"]), default="set", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Say what would be made.")
+@as_json
+def synthesize(
+    out: Path,
+    tasks: str,
+    faults: str,
+    seeds: str,
+    per_scene: int,
+    number: int | None,
+    cameras: str,
+    size: str,
+    steps_per_frame: int,
+    workers: int,
+    layout: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make failures in simulation, each beside the success that it was not, with the true reward of every step.
+
+    Started again with the same arguments, it goes on where it was stopped.
+
+    Example: bad-robot synthesize -o failures --tasks pick-place-v3 --faults drop,knock_cup --seeds 0:2
+    """
+    from bad_robot_behavior.synthesis import arguments, run
+
+    settings = arguments.settings(
+        tasks=tasks,
+        faults=faults,
+        seeds=seeds,
+        per_scene=per_scene,
+        number=number,
+        cameras=cameras,
+        size=size,
+        steps_per_frame=steps_per_frame,
+        roboarena=layout == "roboarena",
+    )
+    if dry_run:
+        plan = run.describe(settings)
+        _print_json(plan) if as_json else click.echo(run.outlook(plan))
+        return
+    if layout == "roboarena":
+        from bad_robot_behavior.synthesis.roboarena import synthesize_dump
+
+        report = synthesize_dump(out, settings, workers)
+    else:
+        report = run.synthesize(out, settings, workers)
+    if as_json:
+        import msgspec
+
+        _print_json(msgspec.to_builtins(report))
+    else:
+        click.echo(run.summary(report))
+    raise SystemExit(0 if report.rollouts else 1)
+
+
+@main.command()
 @click.argument("recipe", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, help="Where the release goes.")
 @click.option("--work", type=FILE, help="Folder for intermediate results; holds raw text.  [default: OUT.work]")
@@ -170,6 +238,8 @@ def install(release: Path, name: str) -> None:
 @click.option("--concurrency", type=click.IntRange(1, 256), help="For gvl: requests at a time.  [default: 8]")
 @click.option("--seed", type=int, help="For random and gvl.  [default: 0]")
 @click.option("--limit", type=click.IntRange(1), help="Only the first rollouts.")
+@click.option("--wrong-instruction", "intervention", flag_value="wrong_instruction", help="Tell it another task's.")
+@click.option("--reversed", "intervention", flag_value="reversed", help="Show it each video backwards.")
 def score(
     release: Path,
     scorer: str,
@@ -184,6 +254,7 @@ def score(
     concurrency: int | None,
     seed: int | None,
     limit: int | None,
+    intervention: str | None,
 ) -> None:
     """Let a scorer write a reward curve for every rollout of a release.
 
@@ -204,7 +275,7 @@ def score(
         "seed": seed,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    count, errors = run(release, scorer, out, split=split, limit=limit, **options)
+    count, errors = run(release, scorer, out, split=split, limit=limit, intervention=intervention, **options)
     click.echo(f"{out}: {count} rollouts scored by {scorer}, {errors} without a curve")
     raise SystemExit(1 if errors else 0)
 
@@ -212,7 +283,12 @@ def score(
 @main.command()
 @click.argument("release", type=FILE)
 @click.argument("predictions", type=FILE, nargs=-1)
-@click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Only one split.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test", "all"]),
+    help="Which rollouts count.  [default: test, as the tasks say]",
+)
+@click.option("--task", "tasks", multiple=True, help="Only this task; can be given again.  [default: all]")
 @click.option("--draws", type=click.IntRange(10), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--html", type=FILE, help="Also write one self-contained page.")
@@ -220,25 +296,28 @@ def score(
 def evaluate(
     release: Path,
     predictions: tuple[Path, ...],
-    split: SplitName | None,
+    split: Part | None,
+    tasks: tuple[str, ...],
     draws: int,
     seed: int,
     html: Path | None,
     as_json: bool,
 ) -> None:
-    """Compare scorers with humans: ordering accuracy with intervals, beside the floors.
+    """Compare scorers with the truth of a release: every task, with intervals, beside the floors.
 
-    Without predictions the floors stand alone.
+    Several files are also compared with each other, paired. Files made with --wrong-instruction or --reversed are
+    joined to the file of the same scorer. Without predictions the floors stand alone.
 
     Example: bad-robot evaluate bad-robot-behavior time_ramp.parquet --html report.html
     """
     from bad_robot_behavior.benchmark import predictions as files
     from bad_robot_behavior.benchmark import protocol, report
+    from bad_robot_behavior.benchmark.tasks import ORDER
     from bad_robot_behavior.builder.loader import load
 
     loaded = load(release)
     read = [files.read(path, loaded) for path in predictions]
-    results = protocol.evaluate(loaded, read, split=split, draws=draws, seed=seed)
+    results = protocol.evaluate(loaded, read, split=split, tasks=tasks or ORDER, draws=draws, seed=seed)
     if html is not None:
         report.html(results, loaded, read, html)
     if as_json:

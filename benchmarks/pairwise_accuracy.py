@@ -15,8 +15,8 @@ from itertools import combinations
 
 import numpy as np
 
-from bad_robot_behavior.benchmark.intervals import ratio_intervals
-from bad_robot_behavior.benchmark.metrics import accuracies, count_by_score
+from bad_robot_behavior.benchmark.intervals import estimate
+from bad_robot_behavior.benchmark.metrics import accuracies, count_pairs, pairs_by_score
 
 World = tuple[np.ndarray, np.ndarray, np.ndarray, int]
 Result = tuple[float, float, float]
@@ -31,11 +31,13 @@ def world(rollouts: int, seed: int = 0) -> World:
 
 
 def package(data: World, draws: int) -> Result:
-    ratio = accuracies(count_by_score(*data))["strict"]
-    [interval] = ratio_intervals([ratio], draws=draws, seed=0)
-    assert ratio.value is not None
+    truth, prediction, context, contexts = data
+    pairs = pairs_by_score(truth, context)
+    counts = count_pairs(prediction[pairs.better], prediction[pairs.worse], context[pairs.better], contexts)
+    [(value, interval)] = estimate([accuracies(counts)["strict"]], contexts, draws=draws, seed=0)
+    assert value is not None
     assert interval is not None
-    return ratio.value, *interval
+    return value, *interval
 
 
 def sessions_of(data: World) -> list[list[tuple[float, float]]]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from bad_robot_behavior.benchmark.results import COMBINED, POOLED, GroundTruth, Ordering, Results
+from bad_robot_behavior.benchmark.report import groups
+from bad_robot_behavior.benchmark.results import COMBINED, POOLED, Measure, Results, TaskResult
 
 STRIP = 8
 """Frames of a film strip."""
@@ -36,61 +37,77 @@ def label(name: str, limit: int = 60) -> str:
     return escape(name) if cut == name else f'<span title="{escape(name)}">{escape(cut)}</span>'
 
 
-def category_title(category: str) -> str:
-    """What a category is called on the page."""
-    if category in COMBINED:
-        return f"{category} ({', '.join(COMBINED[category])})"
-    return "all pairs" if category == POOLED else category
+def group_title(group: str) -> str:
+    """What a group is called on the page."""
+    if group in COMBINED:
+        return f"{group} ({', '.join(COMBINED[group])})"
+    return "all" if group == POOLED else group.replace("_", " ")
 
 
-def bars(results: Results, truth: GroundTruth) -> str:
-    """Strict accuracy of each scorer in each category that has pairs, with interval, chance line and n."""
+class _Axis(msgspec.Struct, frozen=True):
+    low: float
+    high: float
+    chance: float | None
+
+    def x(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return round(_LEFT + share * (_WIDTH - _LEFT - _RIGHT), 1)
+
+
+_AXES = {"order": _Axis(-2, 2, 0), "localisation": _Axis(0, 1, None)}
+
+
+def bars(results: Results, result: TaskResult) -> str:
+    """The headline number of each scorer in each group that has units, with interval, chance line and n."""
+    found = groups(result)
+    if not found:
+        return ""
     colours = classes(results)
-    rows = [row for row in results.ordering if row.ground_truth == truth and row.aggregation == "mean" and row.pairs]
-    groups: dict[str, list[Ordering]] = {}
-    for row in rows:
-        groups.setdefault(row.category, []).append(row)
-    if not groups:
-        return '<p class="note">No pair that a human decided.</p>'
+    axis = _AXES.get(result.task.kind, _Axis(0, 1, 0.5))
     parts, y = [], 26
-    for category, members in groups.items():
+    for group, members in found.items():
         first = members[0]
-        count = f"{first.pairs} pairs, {first.sessions} sessions"
-        parts.append(f'<text x="0" y="{y + 4}" class="head">{escape(category_title(category))}</text>')
+        count = f"{first.n} {'pairs' if result.task.kind == 'pairs' else 'rollouts'}"
+        parts.append(f'<text x="0" y="{y + 4}" class="head">{escape(group_title(group))}</text>')
         parts.append(f'<text x="{_WIDTH}" y="{y + 4}" class="dim" text-anchor="end">{count}</text>')
         y += 14
         for row in members:
-            parts.append(_bar(row, y, colours[row.scorer]))
+            parts.append(_bar(row, y, colours[row.scorer], axis))
             y += _ROW
         y += _GAP
+    step = (axis.high - axis.low) / 4
     ticks = "".join(
-        f'<line x1="{_x(v)}" x2="{_x(v)}" y1="16" y2="{y - _GAP}" class="{"chance" if v == 0.5 else "grid"}"/>'
-        f'<text x="{_x(v)}" y="10" class="dim" text-anchor="middle">{v:g}</text>'
-        for v in (0, 0.25, 0.5, 0.75, 1)
+        f'<line x1="{axis.x(v)}" x2="{axis.x(v)}" y1="16" y2="{y - _GAP}" '
+        f'class="{"chance" if v == axis.chance else "grid"}"/>'
+        f'<text x="{axis.x(v)}" y="10" class="dim" text-anchor="middle">{v:g}</text>'
+        for v in (axis.low + k * step for k in range(5))
     )
-    label = f"Strict ordering accuracy by category, ground truth {truth}"
-    return f'<svg class="bars" viewBox="0 0 {_WIDTH} {y}" role="img" aria-label="{label}">{ticks}{"".join(parts)}</svg>'
+    chance = "" if axis.chance is None else '<p class="note">The dashed line is what a blind guess gets.</p>\n'
+    label = escape(f"{result.task.title}: {result.task.headline} by group")
+    return (
+        f"<h3>{escape(result.task.headline)} by group</h3>\n{chance}"
+        f'<div class="wide"><svg class="bars" viewBox="0 0 {_WIDTH} {y}" role="img" aria-label="{label}">{ticks}'
+        f"{''.join(parts)}</svg></div>\n"
+    )
 
 
-def _x(value: float) -> float:
-    return round(_LEFT + value * (_WIDTH - _LEFT - _RIGHT), 1)
-
-
-def _bar(row: Ordering, y: int, colour: str) -> str:
+def _bar(row: Measure, y: int, colour: str, axis: _Axis) -> str:
     middle = y + _ROW // 2
     name = shortened(row.scorer, 22)
     title = "" if name == row.scorer else f"<title>{escape(row.scorer)}</title>"
     parts = [f'<text x="{_LEFT - 8}" y="{middle + 4}" text-anchor="end">{escape(name)}{title}</text>']
-    number = row.strict
-    if number.value is None:
-        text = "no answer"
+    if row.value is None:
+        text = "no answer" if not row.covered else "undefined"
     else:
-        text = f"{number.value:.2f}"
-        width = round(_x(number.value) - _x(0), 1)
-        parts.append(f'<rect x="{_LEFT}" y="{middle - 6}" width="{width}" height="12" rx="2" class="fill {colour}"/>')
-    if number.interval is not None:
-        low, high = (_x(v) for v in number.interval)
-        text += f" [{number.interval[0]:.2f}, {number.interval[1]:.2f}]"
+        text = f"{row.value:.2f}"
+        start, end = sorted((axis.x(max(axis.low, 0)), axis.x(row.value)))
+        parts.append(
+            f'<rect x="{start}" y="{middle - 6}" width="{round(end - start, 1)}" height="12" rx="2" '
+            f'class="fill {colour}"/>'
+        )
+    if row.interval is not None:
+        low, high = (axis.x(v) for v in row.interval)
+        text += f" [{row.interval[0]:.2f}, {row.interval[1]:.2f}]"
         parts.append(
             f'<path class="whisker" d="M{low} {middle}H{high}M{low} {middle - 4}V{middle + 4}'
             f'M{high} {middle - 4}V{middle + 4}"/>'

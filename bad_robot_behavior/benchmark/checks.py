@@ -6,19 +6,15 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bad_robot_behavior.benchmark.metrics import Ints
 from bad_robot_behavior.schema import Defect, Role, Rule, rule, shorten
 from bad_robot_behavior.scorers import MAX_VALUE
-
-if TYPE_CHECKING:
-    from bad_robot_behavior.builder.loader import Release
 
 SCHEMA = pa.schema(
     [
@@ -29,10 +25,13 @@ SCHEMA = pa.schema(
         pa.field("model", pa.string(), nullable=False),
         pa.field("parameters", pa.string(), nullable=False),
         pa.field("error", pa.string()),
+        pa.field("instruction", pa.string()),
     ]
 )
 METADATA_KEY = b"bad_robot_behavior.release"
-_OPTIONAL = ("role", "error")
+ORIGIN_KEY = b"bad_robot_behavior.origin"
+INTERVENTIONS = ("wrong_instruction", "reversed")
+_OPTIONAL = ("role", "error", "instruction")
 _SHOWN = 100  # rows named for one rule; the rest are counted
 MAX_BYTES = 8 << 30
 _ID = re.compile("[0-9a-f]{20}")
@@ -64,7 +63,7 @@ EMPTY = rule(
 )
 NULL_VALUE = rule(
     "predictions.null_value",
-    "Only role and error may be null.",
+    "Only role, error and instruction may be null.",
     cure="Give the value; a rollout that could not be scored has empty lists and an error.",
 )
 MALFORMED_ID = rule(
@@ -107,11 +106,6 @@ NOT_INCREASING = rule(
     "Frame indices must be 0 or more, and increase.",
     cure="Sort the frames by time, and give each once.",
 )
-PAST_END = rule(
-    "predictions.frame_index_past_end",
-    "Frame indices must lie within the video.",
-    cure="Count frames from 0 to num_frames - 1 of the camera that was shown.",
-)
 UNKNOWN_ROLE = rule(
     "predictions.unknown_role",
     "role must be a camera that the rollout has: exterior_1, exterior_2 or wrist.",
@@ -127,19 +121,20 @@ BAD_PARAMETERS = rule(
     "parameters must be a JSON object.",
     cure='Write json.dumps of everything the model was run with, "{}" where that is nothing.',
 )
-UNKNOWN_ROLLOUT = rule(
-    "predictions.unknown_rollout",
-    "Each rollout_id must be in the release.",
-    cure="Evaluate against the release that was scored.",
+UNKNOWN_INTERVENTION = rule(
+    "predictions.unknown_intervention",
+    "What was changed of the input must be one of the interventions that the benchmark knows.",
+    cure='Give {"intervention": {"name": "wrong_instruction"}} or {"name": "reversed"}, or leave intervention out.',
 )
-OTHER_RELEASE = rule(
-    "predictions.other_release",
-    "A file that says which release it scored must be evaluated against that release.",
-    cure="Evaluate against that release, or score this one.",
+INSTRUCTION = rule(
+    "predictions.instruction",
+    "A file with the intervention wrong_instruction says in each row which other instruction was given; no other file "
+    "gives one.",
+    cure="Write the instruction that the model was told into the column instruction, and choose another task's.",
 )
 
 
-class _Report:
+class Report:
     """Collects defects; of one rule at most `_SHOWN` rows are named and the rest counted."""
 
     def __init__(self, path: Path) -> None:
@@ -157,29 +152,22 @@ class _Report:
             self.file_defect(broken, f"{message}, in {len(numbers) - _SHOWN} more rows", field=field)
 
 
-def examine(path: Path, release: Release | None = None) -> tuple[pa.Table | None, list[Defect]]:
-    """The file as a table of `SCHEMA` (None where it cannot be made into one) and every defect found."""
-    report = _Report(path)
+def examine_file(path: Path, report: Report) -> pa.Table | None:
+    """The file as a table of `SCHEMA`, None where it cannot be made into one; every defect goes into the report."""
     table = _load(path, report)
     if table is None:
-        return None, report.defects
+        return None
     if table.num_rows == 0:
         report.file_defect(EMPTY, "has no rows")
-        return table, report.defects
+        return table
     _check_nulls(table, report)
-    if report.defects:
-        return table, report.defects
-    _check_rows(table, report)
-    _check_curves(table, report)
-    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
-    if metadata is not None:
-        _check_metadata(metadata, release, report)
-    if release is not None and not report.defects:
-        _check_against(table, release, report)
-    return table, report.defects
+    if not report.defects:
+        _check_rows(table, report)
+        _check_curves(table, report)
+    return table
 
 
-def _load(path: Path, report: _Report) -> pa.Table | None:
+def _load(path: Path, report: Report) -> pa.Table | None:
     if path.is_dir():
         report.file_defect(UNREADABLE, "is a folder, not a parquet file")
         return None
@@ -211,7 +199,7 @@ def _load(path: Path, report: _Report) -> pa.Table | None:
     return pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata(file.schema_arrow.metadata))
 
 
-def _cast(table: pa.Table, field: pa.Field, report: _Report) -> pa.ChunkedArray | None:
+def _cast(table: pa.Table, field: pa.Field, report: Report) -> pa.ChunkedArray | None:
     """The column in the type of the schema, where the cast loses nothing."""
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
@@ -237,7 +225,7 @@ def _cast(table: pa.Table, field: pa.Field, report: _Report) -> pa.ChunkedArray 
     return None
 
 
-def _check_nulls(table: pa.Table, report: _Report) -> None:
+def _check_nulls(table: pa.Table, report: Report) -> None:
     for name in SCHEMA.names:
         if name in _OPTIONAL:
             continue
@@ -249,7 +237,7 @@ def _check_nulls(table: pa.Table, report: _Report) -> None:
         report.rows(NULL_VALUE, name, rows, lambda _row: None, "is null or holds a null")
 
 
-def _check_rows(table: pa.Table, report: _Report) -> None:
+def _check_rows(table: pa.Table, report: Report) -> None:
     ids = table["rollout_id"].to_pylist()
     report.rows(
         MALFORMED_ID, "rollout_id", (i for i, x in enumerate(ids) if not _ID.fullmatch(x)), ids.__getitem__, "is no id"
@@ -265,11 +253,21 @@ def _check_rows(table: pa.Table, report: _Report) -> None:
         others = np.flatnonzero(pc.not_equal(values, values[0]).to_numpy(zero_copy_only=False))
         report.rows(MIXED_MODELS, name, others, values.to_pylist().__getitem__, "differs from row 0")
     parameters = table["parameters"][0].as_py()
-    if _json_object(parameters) is None:
+    stated = json_object(parameters)
+    if stated is None:
         report.rows(BAD_PARAMETERS, "parameters", [0], lambda _row: parameters, "is not a JSON object")
+        return
+    changed = stated.get("intervention")
+    intervention = changed.get("name") if isinstance(changed, dict) else changed
+    if changed is not None and (not isinstance(changed, dict) or intervention not in INTERVENTIONS):
+        report.rows(UNKNOWN_INTERVENTION, "parameters", [0], lambda _row: changed, "has an unknown intervention")
+    told = table["instruction"].combine_chunks().is_valid().to_numpy(zero_copy_only=False)
+    wrong = np.flatnonzero(told != (intervention == "wrong_instruction"))
+    flaw = "names no instruction" if intervention == "wrong_instruction" else "names an instruction"
+    report.rows(INSTRUCTION, "instruction", wrong, lambda row: table["instruction"][row].as_py(), flaw)
 
 
-def _check_curves(table: pa.Table, report: _Report) -> None:
+def _check_curves(table: pa.Table, report: Report) -> None:
     value, index = table["value"].combine_chunks(), table["frame_index"].combine_chunks()
     length = value.value_lengths().to_numpy()
     failed = table["error"].combine_chunks().is_valid().to_numpy(zero_copy_only=False)
@@ -295,7 +293,7 @@ def _check_curves(table: pa.Table, report: _Report) -> None:
     report.rows(NOT_FINITE, "value", infinite, lambda row: value[row].as_py(), "holds NaN or infinity")
     big = np.unique(parent[np.isfinite(numbers) & (np.abs(numbers) > MAX_VALUE)])
     report.rows(TOO_BIG, "value", big, lambda row: value[row].as_py(), "holds a value that is too big")
-    if (_json_object(table["parameters"][0].as_py()) or {}).get("kind") == "progress":
+    if (json_object(table["parameters"][0].as_py()) or {}).get("kind") == "progress":
         outside = np.unique(parent[np.isfinite(numbers) & ((numbers < 0) | (numbers > 1))])
         report.rows(
             PROGRESS_RANGE, "value", outside, lambda row: value[row].as_py(), "is called progress and leaves 0 to 1"
@@ -313,36 +311,7 @@ def _check_curves(table: pa.Table, report: _Report) -> None:
     )
 
 
-def _check_against(table: pa.Table, release: Release, report: _Report) -> None:
-    ids, roles = table["rollout_id"].to_pylist(), table["role"].to_pylist()
-    whole = type(release)(release.path)  # also where only one split of it is loaded
-    rows = whole.table("rollouts", columns=["rollout_id", "videos"]).to_pylist()
-    frames = {
-        row["rollout_id"]: {role: video["num_frames"] for role, video in row["videos"].items() if video} for row in rows
-    }
-    unknown = [i for i, x in enumerate(ids) if x not in frames]
-    if len(unknown) == len(ids):  # another release's file: one sentence, not one for each row
-        message = f"0 of {len(ids)} ids are in this release"
-        report.file_defect(UNKNOWN_ROLLOUT, message, field="rollout_id", value=shorten(ids[0]))
-        return
-    report.rows(UNKNOWN_ROLLOUT, "rollout_id", unknown, ids.__getitem__, "is not in the release")
-    absent = [i for i, x in enumerate(ids) if x in frames and roles[i] is not None and roles[i] not in frames[x]]
-    report.rows(UNKNOWN_ROLE, "role", absent, roles.__getitem__, "is not a camera of this rollout")
-    skip = {*unknown, *absent}
-    index = table["frame_index"].combine_chunks()
-    ends: Ints = np.full(len(ids), -1, np.int64)
-    filled = index.value_lengths().to_numpy() > 0
-    flat, offset = index.flatten().to_numpy(zero_copy_only=False), index.offsets.to_numpy() - index.offsets[0].as_py()
-    ends[filled] = flat[offset[1:][filled] - 1]
-    late = [
-        i
-        for i, x in enumerate(ids)
-        if i not in skip and ends[i] >= (frames[x][roles[i]] if roles[i] is not None else max(frames[x].values()))
-    ]
-    report.rows(PAST_END, "frame_index", late, lambda row: int(ends[row]), "goes past the last frame")
-
-
-def _json_object(text: str | bytes) -> dict[str, Any] | None:
+def json_object(text: str | bytes) -> dict[str, Any] | None:
     """The JSON object in a text; None where it is none, or one that could not be written again."""
 
     def refuse(constant: str) -> None:
@@ -354,22 +323,3 @@ def _json_object(text: str | bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
-
-
-def _check_metadata(metadata: bytes, release: Release | None, report: _Report) -> None:
-    stated = _json_object(metadata)
-    if stated is None:
-        report.file_defect(OTHER_RELEASE, "says which release it scored in a form that cannot be read")
-        return
-    if release is None:
-        return
-    manifest = release.manifest
-    for key in ("name", "version", "recipe_sha256"):
-        if key in stated and stated[key] != getattr(manifest, key):
-            report.file_defect(
-                OTHER_RELEASE,
-                f"was made from a release with another {key}",
-                field=key,
-                value=shorten(stated[key]),
-                legal=getattr(manifest, key),
-            )

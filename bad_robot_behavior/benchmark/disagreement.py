@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
 
-from bad_robot_behavior.benchmark.metrics import Floats, Ints, returns
+from bad_robot_behavior.benchmark.metrics import Floats, Ints, pairs_by_score, returns
 from bad_robot_behavior.benchmark.predictions import Predictions
-from bad_robot_behavior.benchmark.results import GroundTruth
+from bad_robot_behavior.benchmark.results import Part
 
 if TYPE_CHECKING:
     from bad_robot_behavior.builder.loader import Release
-    from bad_robot_behavior.schema import SplitName
 
-_KEPT = 500  # candidates of one block that are looked at; a session gives one pair at most
+Judgement = Literal["score", "preference"]
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,29 +27,30 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
     better: str
     worse: str
-    truth: GroundTruth
+    truth: Judgement
     contradiction: float
 
 
 def worst_pairs(
-    release: Release, predictions: Sequence[Predictions], *, split: SplitName | None = None, limit: int = 12
+    release: Release, predictions: Sequence[Predictions], *, split: Part = "all", limit: int = 12
 ) -> list[Pair]:
     """At most `limit` pairs, one a session, the worst contradiction first; none that no scorer orders wrongly."""
-    table = release.table("rollouts", columns=["rollout_id", "session_id", "score"], split=split)
+    part = None if split == "all" else split
+    table = release.table("rollouts", columns=["rollout_id", "session_id", "score"], split=part)
     table = table.sort_by([("session_id", "ascending"), ("rollout_id", "ascending")])
     ids: list[str] = table["rollout_id"].to_pylist()
     row = {rollout: i for i, rollout in enumerate(ids)}
     _names, session = np.unique(np.array(table["session_id"].to_pylist(), dtype=str), return_inverse=True)
     score: Floats = table["score"].cast("float64").to_numpy(zero_copy_only=False)
     scaled = [_scaled_returns(item, row) for item in predictions]
-    found: list[tuple[float, int, int, GroundTruth]] = []
-    for first, second in _score_pairs(score, session):
-        found += _candidates(first, second, "score", scaled, score)
-    choices = release.table("preferences", columns=["rollout_a", "rollout_b", "preference"], split=split).to_pylist()
+    found: list[tuple[float, int, int, Judgement]] = []
+    pairs = pairs_by_score(score, session)
+    found += _candidates(pairs.better, pairs.worse, "score", scaled, score, session)
+    choices = release.table("preferences", columns=["rollout_a", "rollout_b", "preference"], split=part).to_pylist()
     chosen = [(c["rollout_a"], c["rollout_b"]) for c in choices if c["preference"] == "a"]
     chosen += [(c["rollout_b"], c["rollout_a"]) for c in choices if c["preference"] == "b"]
     order = np.array([(row[a], row[b]) for a, b in chosen], np.int64).reshape(-1, 2)
-    found += _candidates(order[:, 0], order[:, 1], "preference", scaled, score)
+    found += _candidates(order[:, 0], order[:, 1], "preference", scaled, score, session)
     found.sort(key=lambda pair: (-pair[0], ids[pair[1]], ids[pair[2]], pair[3]))
     shown: dict[int, Pair] = {}
     for contradiction, better, worse, truth in found:
@@ -72,33 +72,19 @@ def _scaled_returns(item: Predictions, row: dict[str, int]) -> Floats:
     return placed / (spread or 1.0)
 
 
-def _score_pairs(score: Floats, session: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """(better, worse) rows of all pairs of a session with unequal scores; rows are sorted by session."""
-    size = np.bincount(session) if session.size else np.zeros(0, np.int64)
-    after = np.repeat(np.cumsum(size), size) - 1 - np.arange(len(session))
-    rows = np.arange(len(session))
-    step = 0
-    while rows.size:
-        step += 1
-        rows = rows[after[rows] >= step]
-        higher, lower = score[rows] > score[rows + step], score[rows] < score[rows + step]
-        yield (
-            np.concatenate([rows[higher], rows[lower] + step]),
-            np.concatenate([rows[higher] + step, rows[lower]]),
-        )
-
-
 def _candidates(
-    better: Ints, worse: Ints, truth: GroundTruth, scaled: list[Floats], score: Floats
-) -> list[tuple[float, int, int, GroundTruth]]:
-    if not better.size:
-        return []
+    better: Ints, worse: Ints, truth: Judgement, scaled: list[Floats], score: Floats, session: Ints
+) -> list[tuple[float, int, int, Judgement]]:
+    """The worst pair of each session, where a scorer contradicts the human at all."""
     if scaled:
         gaps = np.stack([values[worse] - values[better] for values in scaled])
         contradiction = np.where(gaps > 0, gaps, -np.inf).max(axis=0)  # NaN, where there is no answer, is not above 0
     else:
         contradiction = np.nan_to_num(score[better] - score[worse], nan=0.0)
-    best = np.argsort(-contradiction, kind="stable")[:_KEPT]
+    order = np.argsort(-contradiction, kind="stable")
+    _sessions, first = np.unique(session[better][order], return_index=True)
     return [
-        (float(contradiction[i]), int(better[i]), int(worse[i]), truth) for i in best if np.isfinite(contradiction[i])
+        (float(contradiction[i]), int(better[i]), int(worse[i]), truth)
+        for i in order[first]
+        if np.isfinite(contradiction[i])
     ]

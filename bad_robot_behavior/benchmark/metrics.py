@@ -1,7 +1,8 @@
-"""The metrics, as pure functions on arrays. An undefined number is None (or NaN inside an array), never 0.
+"""The metrics of pairs and of single curves, as pure functions on arrays. Undefined is None (NaN in an array), never 0.
 
 Sources: pairwise preference ordering accuracy from arXiv 2606.01036; value-order correlation (VOC) from arXiv
-2411.04549, in a form that does not reward a constant prediction.
+2411.04549, in a form that does not reward a constant prediction. `detection` has the metrics over thresholds,
+`localisation` those of marked failures.
 """
 
 from __future__ import annotations
@@ -14,21 +15,26 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Aggregation = Literal["mean", "last", "max"]
+Aggregation = Literal["mean", "sum", "last", "max"]
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 
 DECIMALS = 9
 """Returns that agree to this many decimals are tied. The means of 12 and of 30 equal values can differ in the last bit;
 without rounding, a constant scorer would get an order by that noise. Below `scorers.MAX_VALUE` float64 is finer."""
-_BLOCK = 50_000  # curves ranked at a time, to bound memory
+STEPS = 30
+"""Moments at which a curve is read for its sum."""
+_BLOCK = 50_000  # curves ranked or summed at a time, to bound memory
 
 
-def returns(value: Floats, offset: Ints, how: Aggregation) -> Floats:
+def returns(value: Floats, offset: Ints, how: Aggregation, frame_index: Ints | None = None) -> Floats:
     """One number for each curve.
 
     `value` (M,) holds the curves one after another, curve i being `value[offset[i]:offset[i + 1]]`; `offset` is
-    (N + 1,). `mean` is the paper's return, the sum of the rewards, over a fixed number of steps and divided by it: a
-    plain sum over curves of different lengths would reward length. `last` and `max` are what they say.
+    (N + 1,); `frame_index` (M,) says where the values stand, increasing within a curve (None: evenly spaced).
+    `sum` is the paper's return over a fixed number of steps: the curve is read at `STEPS` evenly spaced moments from
+    its first to its last frame, linearly between frames, and summed. `mean` is the mean of the values as they are; for
+    evenly spaced frames it orders rollouts as `sum` does up to interpolation. A plain sum over curves of different
+    lengths would reward length. `last` and `max` are what they say.
     Returns (N,), rounded to `DECIMALS`; NaN for a curve without values.
     """
     length = np.diff(offset)
@@ -41,16 +47,71 @@ def returns(value: Floats, offset: Ints, how: Aggregation) -> Floats:
         result[filled] = np.add.reduceat(value, start) / length[filled]
     elif how == "max":
         result[filled] = np.maximum.reduceat(value, start)
-    else:
+    elif how == "last":
         result[filled] = value[offset[1:][filled] - 1]
+    else:
+        at = np.arange(len(value)) if frame_index is None else frame_index
+        for block in np.array_split(filled, -(-len(filled) // _BLOCK)):
+            result[block] = _read_at_steps(value, at, offset[block], offset[block + 1]).sum(axis=1)
     return np.round(result, DECIMALS) + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def _read_at_steps(value: Floats, at: Ints, start: Ints, end: Ints) -> Floats:
+    """(B, STEPS): each curve value[start:end] at evenly spaced moments, linearly between its frames."""
+    first, span = at[start], at[end - 1] - at[start]
+    # Exact in integers: what lies between which frames must not depend on where the curve stands in the file.
+    asked = span[:, None] * np.arange(STEPS)  # in frames since the first, times STEPS - 1
+    width = int((end - start).max())
+    inside = np.minimum(np.arange(width), (end - start - 1)[:, None])
+    known = (at[start[:, None] + inside] - first[:, None]) * (STEPS - 1)
+    before = np.empty(asked.shape, np.int64)
+    for step in range(STEPS):
+        before[:, step] = (known <= asked[:, step, None]).sum(axis=1) - 1
+    before = np.minimum(before, (end - start - 1)[:, None])
+    after = np.minimum(before + 1, (end - start - 1)[:, None])
+    low, high = np.take_along_axis(known, before, 1), np.take_along_axis(known, after, 1)
+    share = np.divide(asked - low, high - low, out=np.zeros(asked.shape), where=high > low)
+    left, right = value[start[:, None] + before], value[start[:, None] + after]
+    read: Floats = np.where(share > 0, left + share * (right - left), left)
+    return read
+
+
+class Pairs(msgspec.Struct, frozen=True, kw_only=True):
+    """Pairs of rollouts that the ground truth orders, (P,) each: rows of the better and of the worse rollout."""
+
+    better: Ints
+    worse: Ints
+
+
+def pairs_by_score(truth: Floats, context: Ints) -> Pairs:
+    """All pairs i < j of one context with unequal truth: the paper's P_c for all c.
+
+    truth: (N,), NaN where there is none, and such a rollout is in no pair; context: (N,) integers. One step for each
+    distance within a context, vectorised over all contexts at once.
+    """
+    known = np.flatnonzero(~np.isnan(truth))
+    order = known[np.argsort(context[known], kind="stable")]
+    y = truth[order]
+    size = np.bincount(context[order]) if order.size else np.zeros(0, np.int64)
+    left_in_context = np.repeat(np.cumsum(size), size) - 1 - np.arange(len(y))  # rows after this one in its context
+    better: list[Ints] = [np.zeros(0, np.int64)]
+    worse: list[Ints] = [np.zeros(0, np.int64)]
+    rows = np.arange(len(y))
+    step = 0
+    while rows.size:
+        step += 1
+        rows = rows[left_in_context[rows] >= step]
+        higher, lower = rows[y[rows] > y[rows + step]], rows[y[rows] < y[rows + step]]
+        better += [order[higher], order[lower + step]]
+        worse += [order[higher + step], order[lower]]
+    return Pairs(better=np.concatenate(better), worse=np.concatenate(worse))
 
 
 class PairCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Pairs of each context, (S,) int64 each. Everything that the accuracies need is a sum of these.
 
-    pairs: pairs that the human did not call equal; covered: those with a prediction for both rollouts;
-    agreed: covered pairs that the model orders as the human did; tied: covered pairs that the model calls equal.
+    pairs: pairs that the ground truth orders; covered: those with a prediction for both rollouts;
+    agreed: covered pairs that the model orders as the truth does; tied: covered pairs that the model calls equal.
     """
 
     pairs: Ints
@@ -59,54 +120,16 @@ class PairCounts(msgspec.Struct, frozen=True, kw_only=True):
     tied: Ints
 
 
-def count_by_score(truth: Floats, prediction: Floats, context: Ints, contexts: int) -> PairCounts:
-    """Pairs i < j of one context with unequal truth (the paper's P_c), counted against the predicted order.
+def count_pairs(better: Floats, worse: Floats, context: Ints, contexts: int) -> PairCounts:
+    """Count, for each context, the pairs that a model orders rightly.
 
-    truth, prediction: (N,), NaN where there is none; context: (N,) in 0..contexts-1.
-    A rollout without truth is in no pair; one without prediction leaves its pairs uncovered. The work is one step for
-    each pair, vectorised over all contexts at once.
+    better, worse: (P,) the model's returns of the two rollouts, NaN where there is none; context: (P,) in
+    0..contexts-1.
     """
-    known = np.flatnonzero(~np.isnan(truth))
-    order = known[np.argsort(context[known], kind="stable")]
-    y, p, c = truth[order], prediction[order], context[order]
-    size = np.bincount(c, minlength=contexts)
-    left_in_context = np.repeat(np.cumsum(size), size) - 1 - np.arange(len(c))  # rows after this one in its context
-    counts = np.zeros((4, len(c)), np.int64)
-    rows = np.arange(len(c))
-    step = 0
-    while rows.size:
-        step += 1
-        rows = rows[left_in_context[rows] >= step]
-        _add_pairs(counts, rows, np.sign(y[rows] - y[rows + step]), p[rows], p[rows + step])
-    return _by_context(counts, c, contexts)
-
-
-def count_by_preference(
-    preferred: Floats, prediction_a: Floats, prediction_b: Floats, context: Ints, contexts: int
-) -> PairCounts:
-    """Pairs that a human judged. `preferred` (P,) is 1 for a, -1 for b and 0 for a tie; ties are left out.
-
-    prediction_a, prediction_b: (P,), NaN where there is none; context: (P,) in 0..contexts-1.
-    """
-    counts = np.zeros((4, len(preferred)), np.int64)
-    _add_pairs(counts, np.arange(len(preferred)), preferred, prediction_a, prediction_b)
-    return _by_context(counts, context, contexts)
-
-
-def _add_pairs(counts: Ints, rows: Ints, human: Floats, first: Floats, second: Floats) -> None:
-    """Add one pair to each of `rows` (unique): the human's sign, and the model's values of first and second."""
-    unequal = human != 0
-    covered = unequal & ~np.isnan(first) & ~np.isnan(second)
+    covered = ~np.isnan(better) & ~np.isnan(worse)
     # compared, not subtracted: the difference of two tiny numbers must not be lost
-    model = (first > second).astype(np.int8) - (first < second).astype(np.int8)
-    counts[0, rows] += unequal
-    counts[1, rows] += covered
-    counts[2, rows] += covered & (model == human)
-    counts[3, rows] += covered & (model == 0)
-
-
-def _by_context(counts: Ints, context: Ints, contexts: int) -> PairCounts:
-    sums = [np.bincount(context, row, contexts).astype(np.int64) for row in counts]
+    parts = (np.ones(len(context), bool), covered, better > worse, covered & (better == worse))
+    sums = [np.bincount(context[part], minlength=contexts).astype(np.int64) for part in parts]
     return PairCounts(pairs=sums[0], covered=sums[1], agreed=sums[2], tied=sums[3])
 
 
@@ -117,10 +140,24 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     denominator: Floats
 
     @property
+    def support(self) -> int:
+        """Contexts that the ratio rests on."""
+        return int((self.denominator > 0).sum())
+
+    @property
     def value(self) -> float | None:
         """The ratio over all contexts, None where the denominator is 0."""
         total = float(self.denominator.sum())
         return float(self.numerator.sum()) / total if total > 0 else None
+
+    @classmethod
+    def of(cls, value: NDArray[Any], counted: NDArray[np.bool_], context: Ints, contexts: int) -> Ratio:
+        """The mean of `value` (U,) over the units that are `counted` (U,), unit i lying in `context[i]`."""
+        kept = np.where(counted, value, 0.0).astype(np.float64)
+        return cls(
+            numerator=np.bincount(context, kept, contexts).astype(np.float64),
+            denominator=np.bincount(context, counted, contexts).astype(np.float64),
+        )
 
 
 def accuracies(counts: PairCounts) -> dict[str, Ratio]:

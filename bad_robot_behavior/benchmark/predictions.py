@@ -20,10 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bad_robot_behavior.benchmark.checks import METADATA_KEY, SCHEMA, examine
+from bad_robot_behavior.benchmark.checks import METADATA_KEY, ORIGIN_KEY, SCHEMA, json_object
+from bad_robot_behavior.benchmark.fit import describe, examine
 from bad_robot_behavior.benchmark.metrics import Floats, Ints
 from bad_robot_behavior.errors import PredictionsError
 from bad_robot_behavior.schema import Defect, Prediction
+
+__all__ = ["Predictions", "check", "describe", "read", "write"]
 
 if TYPE_CHECKING:
     from bad_robot_behavior.builder.loader import Release
@@ -44,13 +47,28 @@ class Predictions:
     model: str
     parameters: dict[str, Any]
     release: dict[str, str] | None
-    """name, version and recipe_sha256 of the release that was scored; None where the file does not say."""
+    """What `describe` says of the release that was scored; None where the file does not say."""
     rollout_id: list[str]
     role: list[str | None]
     offset: Ints
     frame_index: Ints
     value: Floats
     error: list[str | None]
+    origin: dict[str, Any] | None = None
+    """What `origin.origin` says of the run; None where the file does not say."""
+
+    @property
+    def intervention(self) -> str | None:
+        """What was changed of the input, `wrong_instruction` or `reversed`; None where nothing was."""
+        changed = self.parameters.get("intervention")
+        return changed["name"] if isinstance(changed, dict) else None
+
+    def same_scorer(self, other: Predictions) -> bool:
+        """Was the other made by the same model with the same parameters, interventions aside?"""
+        mine, theirs = (
+            {name: value for name, value in item.parameters.items() if name != "intervention"} for item in (self, other)
+        )
+        return self.model == other.model and mine == theirs
 
     @property
     def name(self) -> str:
@@ -61,15 +79,23 @@ class Predictions:
         return f"{scorer} ({self.model})"
 
 
-def write(path: Path, predictions: Iterable[Prediction], release: Mapping[str, str] | None = None) -> int:
+def write(
+    path: Path,
+    predictions: Iterable[Prediction],
+    release: Mapping[str, str] | None = None,
+    origin: Mapping[str, Any] | None = None,
+) -> int:
     """Write a predictions file as the predictions come, and return the number of rows.
 
-    `release` (name, version, recipe_sha256; see `describe`) is kept in the file, so that it cannot be joined with
-    another release by mistake. The file appears whole or not at all. Raises PredictionsError where the rows break a
-    rule of `check`, and whatever the iterable raises.
+    `release` (see `describe`) is kept in the file, so that it cannot be joined with another release by mistake, and so
+    is `origin`, what the values were made with. The file appears whole or not at all. Raises PredictionsError where the
+    rows break a rule of `check`, and whatever the iterable raises.
     """
     path = Path(path)
-    schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(dict(release), sort_keys=True)} if release else None)
+    stated = {METADATA_KEY: release, ORIGIN_KEY: origin}
+    schema = SCHEMA.with_metadata(
+        {key: json.dumps(dict(said), sort_keys=True) for key, said in stated.items() if said} or None
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
@@ -95,12 +121,6 @@ def write(path: Path, predictions: Iterable[Prediction], release: Mapping[str, s
     return rows
 
 
-def describe(release: Release) -> dict[str, str]:
-    """What a predictions file says of the release it was made from."""
-    manifest = release.manifest
-    return {"name": manifest.name, "version": manifest.version, "recipe_sha256": manifest.recipe_sha256}
-
-
 def read(path: Path, release: Release | None = None) -> Predictions:
     """A predictions file, checked by all rules of `check`. Raises PredictionsError that names the first defects."""
     path = Path(path)
@@ -112,12 +132,13 @@ def read(path: Path, release: Release | None = None) -> Predictions:
     if table is None:
         raise PredictionsError(f"{path}: cannot be read")
     value, index = table["value"].combine_chunks(), table["frame_index"].combine_chunks()
-    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
+    metadata = table.schema.metadata or {}
     return Predictions(
         path=path,
         model=table["model"][0].as_py(),
         parameters=json.loads(table["parameters"][0].as_py()),
-        release=json.loads(metadata) if metadata else None,
+        release=json_object(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None,
+        origin=json_object(metadata[ORIGIN_KEY]) if ORIGIN_KEY in metadata else None,
         rollout_id=table["rollout_id"].to_pylist(),
         role=table["role"].to_pylist(),
         offset=np.asarray(value.offsets, dtype=np.int64) - value.offsets[0].as_py(),

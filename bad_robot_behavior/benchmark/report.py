@@ -5,25 +5,20 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from bad_robot_behavior.benchmark.metrics import AGGREGATIONS
 from bad_robot_behavior.benchmark.predictions import Predictions
-from bad_robot_behavior.benchmark.protocol import RISING
-from bad_robot_behavior.benchmark.results import POOLED, GroundTruth, Number, Ordering, Results
+from bad_robot_behavior.benchmark.results import POOLED, Measure, Number, Results, TaskResult
 from bad_robot_behavior.errors import BadRobotError
 
 if TYPE_CHECKING:
     from bad_robot_behavior.builder.loader import Release
 
-TITLES: dict[GroundTruth, str] = {
-    "score": "Ordering by human score",
-    "preference": "Ordering by human preference",
-}
+NOTHING = "nothing to ask here"
 
 
 def to_json(results: Results) -> str:
@@ -38,8 +33,11 @@ def html(results: Results, release: Release, predictions: Sequence[Predictions],
     """
     from bad_robot_behavior.benchmark.page import page  # decodes videos; the terminal table does without
 
-    path = Path(path)
-    text = page(results, release, predictions)
+    write_text(Path(path), page(results, release, predictions), "the report")
+
+
+def write_text(path: Path, text: str, what: str) -> None:
+    """Write a file whole or not at all. Raises BadRobotError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
@@ -52,7 +50,7 @@ def html(results: Results, release: Release, predictions: Sequence[Predictions],
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise BadRobotError(f"{path}: the report cannot be written: {error.strerror}") from error
+        raise BadRobotError(f"{path}: {what} cannot be written: {error.strerror}") from error
 
 
 def show(number: Number) -> str:
@@ -70,92 +68,95 @@ def percent(share: float | None) -> str:
 
 def table(results: Results) -> str:
     """All main numbers as aligned plain text: each with its interval, n, ties and coverage."""
-    split = f" split {results.split}," if results.split else ""
+    where = "all splits" if results.split == "all" else f"split {results.split}"
     lines = [
-        f"{results.release['name']} {results.release['version']}:{split} {results.rollouts} rollouts in "
+        f"{results.release['name']} {results.release['version']}: {where}, {results.rollouts} rollouts in "
         f"{results.sessions} sessions. 95 % intervals by bootstrap over sessions "
-        f"({results.draws} draws, seed {results.seed}). Return: mean of the curve.",
+        f"({results.draws} draws, seed {results.seed}).",
     ]
-    for truth in dict.fromkeys(row.ground_truth for row in results.ordering):
-        lines += ["", *_ordering(results, truth)]
-        lines += ["", "strict, by other returns", *_aggregations(results, truth)]
-        lines += ["", *_categories(results, truth)]
-    lines += ["", *_shapes(results), "", *_agreement(results), *_coverage(results)]
-    return "\n".join(lines)
+    for result in results.tasks:
+        lines += ["", *_task(result)]
+    return "\n".join([*lines, "", *_agreement(results), *_coverage(results)])
 
 
-def ordering_rows(results: Results, truth: GroundTruth, *, category: str | None = None) -> list[Ordering]:
-    """The rows by mean return of one ground truth, and of one category or all."""
-    return [
-        row
-        for row in results.ordering
-        if row.ground_truth == truth and row.aggregation == "mean" and category in (None, row.category)
-    ]
+def pooled_rows(result: TaskResult) -> Iterator[tuple[Measure, list[Measure]]]:
+    """For each scorer its headline, and all its metrics in the task's order, over all units of the task."""
+    metrics = [metric.name for metric in result.task.metrics]
+    for head in result.rows(group=POOLED, aggregation=result.task.aggregation, metric=result.task.headline):
+        own = result.rows(group=POOLED, aggregation=result.task.aggregation, scorer=head.scorer)
+        yield head, sorted(own, key=lambda row: metrics.index(row.metric))
 
 
-def _ordering(results: Results, truth: GroundTruth) -> list[str]:
-    rows = ordering_rows(results, truth, category=POOLED)
-    first = rows[0] if rows else None
-    head = f"{TITLES[truth]}, all categories"
-    if first is not None:
-        head += f": {first.pairs} pairs in {first.sessions} sessions; {first.human_ties} pairs tied by humans left out"
+def groups(result: TaskResult) -> dict[str, list[Measure]]:
+    """The headline number of each scorer in each group that holds some of the units, but not all of them."""
+    rows = result.rows(aggregation=result.task.aggregation, metric=result.task.headline)
+    whole = max((row.n for row in rows if row.group == POOLED), default=0)
+    found: dict[str, list[Measure]] = {}
+    for row in rows:
+        if row.group != POOLED and 0 < row.n < whole:
+            found.setdefault(row.group, []).append(row)
+    return found
+
+
+def other_returns(result: TaskResult) -> list[tuple[str, list[Measure]]]:
+    """The pooled headline number of each scorer by each return, the task's own first."""
+    hows = (result.task.aggregation, *result.task.other_aggregations)
+    found: dict[str, dict[str | None, Measure]] = {}
+    for row in result.rows(group=POOLED, metric=result.task.headline):
+        found.setdefault(row.scorer, {})[row.aggregation] = row
+    return [(scorer, [numbers[how] for how in hows]) for scorer, numbers in found.items()]
+
+
+def own_count(row: Measure, head: Measure) -> str:
+    """`8 of 9` where a metric rests on other units than the headline beside it; empty where on the same."""
+    return "" if (row.n, row.covered) == (head.n, head.covered) else f"{row.covered} of {row.n}"
+
+
+def _task(result: TaskResult) -> list[str]:
+    task = result.task
+    by = f", by the {task.aggregation} of the curve" if task.aggregation else ""
+    title = f"{task.title} ({task.name} {task.version}{by})"
+    left = [f"left out: {count} {reason}" for reason, count in result.left_out.items()]
+    rows = list(pooled_rows(result))
+    if not any(head.n for head, _ in rows):
+        return [f"{title}: {NOTHING}", *left]
     body = [
         (
-            row.scorer,
-            show(row.strict),
-            show(row.half),
-            show(row.macro),
-            show(row.answered),
-            percent(row.tie_rate),
-            percent(row.coverage),
+            head.scorer,
+            *(
+                f"{show(row)} ({counted})" if (counted := own_count(row, head)) and row.value is not None else show(row)
+                for row in own
+            ),
+            percent(head.tie_rate),
+            percent(head.coverage),
+            str(head.n),
+            str(head.sessions),
         )
+        for head, own in rows
+    ]
+    metrics = [f"{metric.name}{'' if metric.higher_is_better else ' (low)'}" for metric in task.metrics]
+    lines = [title, *_align(("scorer", *metrics, "ties", "coverage", "n", "sessions"), body), *left]
+    lines += [
+        f"paired: {printable(row.first)} less {printable(row.second)}: {row.metric} {show(row)} "
+        f"({row.n} that both answered, {row.sessions} sessions)"
+        for row in result.comparisons
+        if row.value is not None
+    ]
+    if task.other_aggregations:
+        returns = [(scorer, *map(show, numbers)) for scorer, numbers in other_returns(result)]
+        hows = (task.aggregation or "", *task.other_aggregations)
+        lines += [f"{task.headline} by other returns", *_align(("scorer", *hows), returns)]
+    return [*lines, *_groups(result)]
+
+
+def _groups(result: TaskResult) -> list[str]:
+    body = [
+        (group, row.scorer, show(row), percent(row.tie_rate), percent(row.coverage), str(row.n), str(row.sessions))
+        for group, rows in groups(result).items()
         for row in rows
     ]
-    return [head, *_align(("scorer", "strict", "half", "macro", "answered", "ties", "coverage"), body)]
-
-
-def by_aggregation(results: Results, truth: GroundTruth) -> list[tuple[str, list[Number]]]:
-    """The pooled strict accuracy of each scorer by each return, in the order of `AGGREGATIONS`."""
-    found: dict[str, dict[str, Number]] = {}
-    for row in results.ordering:
-        if row.ground_truth == truth and row.category == POOLED:
-            found.setdefault(row.scorer, {})[row.aggregation] = row.strict
-    return [(scorer, [numbers[how] for how in AGGREGATIONS]) for scorer, numbers in found.items()]
-
-
-def _aggregations(results: Results, truth: GroundTruth) -> list[str]:
-    body = [(scorer, *map(show, numbers)) for scorer, numbers in by_aggregation(results, truth)]
-    return _align(("scorer", *AGGREGATIONS), body)
-
-
-def _categories(results: Results, truth: GroundTruth) -> list[str]:
-    rows = [row for row in ordering_rows(results, truth) if row.category != POOLED]
-    empty = list(dict.fromkeys(row.category for row in rows if not row.pairs))
-    body = [
-        (row.category, row.scorer, show(row.strict), percent(row.tie_rate), str(row.pairs), str(row.sessions))
-        for row in rows
-        if row.pairs
-    ]
-    lines = _align(("category", "scorer", "strict", "ties", "pairs", "sessions"), body) if body else []
-    return [*lines, *([f"no pairs: {', '.join(empty)}"] if empty else [])]
-
-
-def _shapes(results: Results) -> list[str]:
-    body = [
-        (
-            row.scorer,
-            row.group,
-            show(row.voc),
-            f"{row.voc_n} of {row.covered}",
-            show(row.rising),
-            str(row.covered),
-            str(row.sessions),
-        )
-        for row in results.shapes
-        if row.rollouts
-    ]
-    head = f"Shape of the curves (VOC: order in time, no judgement; rising: share with VOC > {RISING:g})"
-    return [head, *_align(("scorer", "rollouts", "VOC", "defined", "rising", "n", "sessions"), body)]
+    head = ("group", "scorer", result.task.headline, "ties", "coverage", "n", "sessions")
+    return _align(head, body) if body else []
 
 
 def _agreement(results: Results) -> list[str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from bad_robot_behavior.benchmark.metrics import Aggregation
+from bad_robot_behavior.benchmark.tasks import Task
 from bad_robot_behavior.schema import Record, SplitName
 
-GroundTruth = Literal["score", "preference"]
-Group = Literal["all", "success", "failure"]
+Part = SplitName | Literal["all"]
 Interval = tuple[float, float]
 
 POOLED = "pooled"
 COMBINED: dict[str, tuple[str, ...]] = {"simple": ("pick_place", "push_pull"), "complex": ("tool_use", "pour")}
 """The two groups of categories that arXiv 2606.01036 compares in-context failures on."""
+DIGITS = 10
+"""Decimals that are kept, so that no number differs between machines in its last bit."""
 
 
 class Number(Record, frozen=True, kw_only=True):
@@ -23,43 +25,56 @@ class Number(Record, frozen=True, kw_only=True):
     interval: Interval | None
 
 
-class Ordering(Record, frozen=True, kw_only=True):
-    """How a scorer orders pairs of rollouts of one session. `metrics.accuracies` defines the numbers."""
+class Measure(Number, frozen=True, kw_only=True):
+    """One number of one scorer, with all that it rests on."""
 
     scorer: str
-    ground_truth: GroundTruth
-    category: str
-    aggregation: Aggregation
-    strict: Number
-    half: Number
-    macro: Number
-    answered: Number
+    metric: str
+    group: str
+    """`pooled`, or the part of the task that the number is about."""
+    aggregation: Aggregation | None
+    n: int
+    """What the number is over: pairs, or rollouts; answered or not."""
+    covered: int
+    """Those of them that it could be had for."""
+    sessions: int
+    """Sessions that it rests on: the clusters of the interval."""
     tie_rate: float | None
-    coverage: float | None
-    pairs: int
-    covered: int
+    """Share of the covered pairs that the scorer calls equal; None for a metric without pairs."""
+
+    @property
+    def coverage(self) -> float | None:
+        return self.covered / self.n if self.n else None
+
+
+class Comparison(Number, frozen=True, kw_only=True):
+    """Headline number of `first` less that of `second`, over what both answered, paired on the same draws."""
+
+    first: str
+    second: str
+    metric: str
+    n: int
     sessions: int
-    """Sessions with at least one pair: the clusters of the intervals."""
-    human_ties: int
-    """Pairs that the human called equal; they are in no accuracy."""
 
 
-class Shape(Record, frozen=True, kw_only=True):
-    """What the curves of a scorer look like over one group of rollouts, whatever the pairs."""
+class TaskResult(Record, frozen=True, kw_only=True):
+    """Everything that was found for one task."""
 
-    scorer: str
-    group: Group
-    rollouts: int
-    covered: int
-    """Rollouts with a curve."""
-    voc: Number
-    """Mean value-order correlation over the `voc_n` curves where it is defined."""
-    voc_n: int
-    voc_undefined: int
-    """Curves that are constant, or shorter than two values."""
-    rising: Number
-    """Share of the covered rollouts whose VOC is above `RISING`; a constant curve does not rise."""
-    sessions: int
+    task: Task
+    left_out: dict[str, int]
+    """What is in no number of the task, by reason, such as pairs that the human called equal."""
+    measures: tuple[Measure, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def rows(self, **wanted: Any) -> list[Measure]:
+        """The measures whose fields equal those given, such as `group="pooled"`."""
+        return [row for row in self.measures if all(getattr(row, name) == value for name, value in wanted.items())]
+
+    def headline(self, scorer: str, group: str = POOLED) -> Measure:
+        """The number that stands for the task. Raises KeyError for an unknown scorer or group."""
+        for row in self.rows(scorer=scorer, group=group, metric=self.task.headline, aggregation=self.task.aggregation):
+            return row
+        raise KeyError((scorer, group))
 
 
 class Scored(Record, frozen=True, kw_only=True):
@@ -70,6 +85,8 @@ class Scored(Record, frozen=True, kw_only=True):
     model: str
     parameters: dict[str, Any]
     file: str | None
+    interventions: tuple[str, ...]
+    """The changed inputs for which there is a file too, such as `reversed`."""
     rollouts: int
     predicted: int
     failed: int
@@ -98,12 +115,15 @@ class Results(Record, frozen=True, kw_only=True):
 
     release: dict[str, str]
     engine_version: str
-    split: SplitName | None
+    split: Part
     draws: int
     seed: int
     rollouts: int
     sessions: int
     scorers: tuple[Scored, ...]
-    ordering: tuple[Ordering, ...]
-    shapes: tuple[Shape, ...]
+    tasks: tuple[TaskResult, ...]
     ground_truths: GroundTruths
+
+    def task(self, name: str) -> TaskResult:
+        """The result of that task. Raises KeyError where it was not asked for."""
+        return {result.task.name: result for result in self.tasks}[name]

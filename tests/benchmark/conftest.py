@@ -23,6 +23,7 @@ from bad_robot_behavior.schema import (
     ScrubSettings,
     Session,
     SourceSettings,
+    Synthetic,
     pair_id,
     session_id,
 )
@@ -120,6 +121,99 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
         *make_session(folder, "s4", [0.0, 0.7], preference="a", instruction=f"pour {HOSTILE}"),
     ]
     return package(tmp_path_factory.mktemp("release") / "tiny", rollouts)
+
+
+def fault(category: str, kind: str, observable: bool | None, start_s: float | None = None) -> Failure:
+    return Failure(
+        category=category,
+        kind=kind,
+        start_s=start_s,
+        end_s=None if start_s is None else start_s + 0.4,
+        annotator="simulator",
+        annotator_type="simulator",
+        observable=observable,
+        mapping_version="1.0.0",
+    )
+
+
+def make_twins(folder: Path, name: str, instruction: str, *members: tuple[str, Failure | None, bool]) -> list[Rollout]:
+    """A session of simulated rollouts (outcome, failure, is the first rollout its twin), 12 frames at 10 fps each."""
+    made: list[Rollout] = []
+    for i, (outcome, failure, twin) in enumerate(members):
+        parameters = {"fault": None if failure is None else failure.kind, "twin": made[0].rollout_id if twin else None}
+        made.append(
+            make_rollout(
+                make_video(folder / f"{name}-{i}.mp4", seed=i),
+                session=name,
+                label="ABCDEFG"[i],
+                instruction=instruction,
+                score=None,
+                success=outcome != "failure",
+                outcome=outcome,
+                failures=() if failure is None else (failure,),
+                synthetic=Synthetic(generator="test", injector=None, parameters=json.dumps(parameters), seed=1),
+                split="test",
+            )
+        )
+    return made
+
+
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """Two sessions with a clean success, a success with a violation (one that a camera sees, one that none does) and a
+    failed twin each; a third whose violating success has no clean one and whose failure's twin is not there."""
+    folder = tmp_path_factory.mktemp("twins")
+    lone = make_twins(
+        folder,
+        "t3",
+        "close the drawer",
+        ("success_suboptimal", fault("poor_execution", "slow", True), False),
+        ("failure", fault("grasp", "no_grasp", True), False),
+    )
+    parameters = json.dumps({"twin": "f" * 20})
+    synthetic = Synthetic(generator="test", injector=None, parameters=parameters, seed=1)
+    rollouts = [
+        *make_twins(
+            folder,
+            "t1",
+            "put the marker in the cup",
+            ("success", None, False),
+            ("success_side_effect", fault("unsafe_interaction", "collision_object", True), True),
+            ("failure", fault("grasp", "slip_or_drop", True, start_s=0.4), True),
+        ),
+        *make_twins(
+            folder,
+            "t2",
+            "push the red block",
+            ("success", None, False),
+            ("success_side_effect", fault("unsafe_interaction", "excessive_force", False), True),
+            ("failure", fault("manipulation", "misplaced", None, start_s=0.2), True),
+        ),
+        lone[0],
+        msgspec.structs.replace(lone[1], synthetic=synthetic),
+    ]
+    return package(tmp_path_factory.mktemp("twins-release") / "tiny", rollouts)
+
+
+def write_curves(
+    release: Release, path: Path, curve: Callable[[dict[str, Any]], Sequence[float] | None], **fields: Any
+) -> Path:
+    """A predictions file with a value for each of 12 frames; None: an error."""
+    rows = []
+    for row in release.table("rollouts").to_pylist():
+        value = curve(row)
+        given: dict[str, Any] = {
+            "rollout_id": row["rollout_id"],
+            "role": "exterior_1",
+            "frame_index": () if value is None else tuple(range(len(value))),
+            "value": () if value is None else tuple(value),
+            "model": "vision-9",
+            "parameters": json.dumps({"scorer": "tester", "kind": "progress"}),
+            "error": "no answer" if value is None else None,
+        }
+        rows.append(Prediction(**(given | fields)))
+    write(path, rows, describe(release))
+    return path
 
 
 @pytest.fixture

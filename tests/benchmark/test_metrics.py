@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from bad_robot_behavior.benchmark.metrics import (
+    STEPS,
     PairCounts,
+    Ratio,
     accuracies,
-    count_by_preference,
-    count_by_score,
+    count_pairs,
+    pairs_by_score,
     returns,
     voc,
 )
@@ -32,6 +34,12 @@ def worlds(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     prediction = np.array(draw(st.lists(maybe, min_size=n, max_size=n)), float)
     context = np.array(draw(st.lists(st.integers(0, contexts - 1), min_size=n, max_size=n)), np.int64)
     return truth, prediction, context, contexts
+
+
+def count_by_score(truth: np.ndarray, prediction: np.ndarray, context: np.ndarray, contexts: int) -> PairCounts:
+    pairs = pairs_by_score(truth, context)
+    assert (context[pairs.better] == context[pairs.worse]).all()
+    return count_pairs(prediction[pairs.better], prediction[pairs.worse], context[pairs.better], contexts)
 
 
 def loop(truth: np.ndarray, prediction: np.ndarray, context: np.ndarray, contexts: int) -> list[list[int]]:
@@ -123,26 +131,31 @@ def test_without_pairs_every_number_is_none() -> None:
         assert set(values(counts).values()) == {None}
 
 
-def test_preferences_leave_ties_out() -> None:
-    preferred = np.array([1.0, -1.0, 0.0, -1.0, 1.0])
-    a = np.array([0.9, 0.9, 0.1, 0.3, np.nan])
-    b = np.array([0.1, 0.1, 0.9, 0.3, 0.5])
-    counts = count_by_preference(preferred, a, b, np.array([0, 0, 1, 1, 1]), 2)
-    assert as_lists(counts) == [[2, 2], [2, 1], [1, 0], [0, 1]]
+@given(worlds())
+@settings(max_examples=60, deadline=None)
+def test_pairs_by_score_are_the_unequal_pairs_of_each_context_better_first(world: tuple) -> None:
+    truth, _prediction, context, _contexts = world
+    expected = {
+        (i, j)
+        for i in range(len(truth))
+        for j in range(len(truth))
+        if context[i] == context[j] and truth[i] > truth[j]  # false for NaN
+    }
+    pairs = pairs_by_score(truth, context)
+    got = list(zip(pairs.better.tolist(), pairs.worse.tolist(), strict=True))
+    assert len(got) == len(set(got))
+    assert set(got) == expected
 
 
 @given(worlds())
-@settings(max_examples=60, deadline=None)
-def test_preferences_that_follow_the_score_count_the_same(world: tuple) -> None:
-    truth, prediction, context, contexts = world
-    pairs = [
-        (i, j)
-        for i, j in combinations(range(len(truth)), 2)
-        if context[i] == context[j] and not np.isnan(truth[[i, j]]).any()
-    ]
-    a, b = (np.array([pair[k] for pair in pairs], np.int64) for k in (0, 1))
-    counts = count_by_preference(np.sign(truth[a] - truth[b]), prediction[a], prediction[b], context[a], contexts)
-    assert as_lists(counts) == as_lists(count_by_score(*world))
+@settings(max_examples=40, deadline=None)
+def test_a_ratio_of_units_is_their_mean(world: tuple) -> None:
+    truth, _prediction, context, contexts = world
+    counted = ~np.isnan(truth)
+    ratio = Ratio.of(truth, counted, context, contexts)
+    expected = float(truth[counted].mean()) if counted.any() else None
+    assert ratio.value == (None if expected is None else pytest.approx(expected))
+    assert ratio.support == len(set(context[counted].tolist()))
 
 
 CURVES = st.lists(st.lists(st.one_of(GRID, st.floats(-1, 1)), max_size=12), max_size=8)
@@ -163,10 +176,44 @@ def test_returns_equal_the_plain_definitions(curves: list[list[float]]) -> None:
         np.testing.assert_allclose(returns(value, offset, how), expected, atol=1e-9)  # type: ignore[arg-type]
 
 
+@given(CURVES, st.data())
+@settings(max_examples=100, deadline=None)
+def test_the_sum_reads_the_curve_at_a_fixed_number_of_steps(curves: list[list[float]], data: st.DataObject) -> None:
+    value, offset = pack(curves)
+    frames = [sorted(data.draw(st.sets(st.integers(0, 500), min_size=len(c), max_size=len(c)))) for c in curves]
+    expected = [
+        float(np.interp(np.linspace(at[0], at[-1], STEPS), at, curve).sum()) if curve else float("nan")
+        for at, curve in zip(frames, curves, strict=True)
+    ]
+    got = returns(value, offset, "sum", np.array([f for at in frames for f in at], np.int64))
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+def test_the_sum_does_not_reward_length_and_is_the_plain_sum_at_the_fixed_number_of_steps() -> None:
+    rng = np.random.default_rng(0)
+    curves = [rng.random(STEPS).tolist() for _ in range(3)]
+    value, offset = pack(curves)
+    np.testing.assert_allclose(returns(value, offset, "sum"), [sum(curve) for curve in curves])
+    np.testing.assert_allclose(returns(value, offset, "sum"), STEPS * returns(value, offset, "mean"), atol=1e-6)
+    value, offset = pack([[0.4] * 400, [0.4] * 80, [0.4]])
+    np.testing.assert_array_equal(returns(value, offset, "sum"), [0.4 * STEPS] * 3)
+    value, offset = pack([[1.0, 0.0], [], [0.0, 1.0]])  # a curve without values between two others
+    np.testing.assert_allclose(returns(value, offset, "sum"), [STEPS / 2, np.nan, STEPS / 2])
+
+
 @given(st.floats(-1, 1), st.lists(st.integers(1, 40), min_size=2, max_size=6))
 def test_constant_curves_of_any_length_are_tied(constant: float, lengths: list[int]) -> None:
     value, offset = pack([[constant] * n for n in lengths])
-    assert len(set(returns(value, offset, "mean").tolist())) == 1
+    for how in ("mean", "sum", "last", "max"):
+        assert len(set(returns(value, offset, how).tolist())) == 1  # type: ignore[arg-type]
+
+
+def test_equal_curves_are_tied_wherever_they_stand_in_a_file() -> None:
+    rng = np.random.default_rng(1)
+    odd, frames = rng.random(17), np.sort(rng.choice(400, 17, replace=False))
+    value, index = np.tile(odd, 3000), np.tile(frames, 3000)
+    offset = np.arange(3001) * 17
+    assert len(set(returns(value, offset, "sum", index).tolist())) == 1
 
 
 @given(CURVES)

@@ -55,7 +55,7 @@ class Reader(HTMLParser):
 
 def write(release: Release, paths: list[Path], out: Path) -> str:
     predictions = [read(path, release) for path in paths]
-    report.html(evaluate(release, predictions, draws=20), release, predictions, out)
+    report.html(evaluate(release, predictions, split="all", draws=20), release, predictions, out)
     return out.read_text(encoding="utf-8")
 
 
@@ -67,7 +67,7 @@ def test_the_page_holds_strips_curves_spans_and_numbers(release: Release, predic
     assert len(re.findall('class="line c0"', text)) == 6
     assert 'class="span"' in text
     assert "grasp / slip" in page.text
-    for words in ("Reward models against human judgement", "tester (vision-9)", "time_ramp", "pour", "wrong"):
+    for words in ("Reward models against judgement", "tester (vision-9)", "time_ramp", "pour", "wrong"):
         assert words in page.text
 
 
@@ -157,45 +157,46 @@ def test_a_video_that_cannot_be_shown_is_named_in_its_place(release: Release, tm
 def test_a_page_that_cannot_be_written_is_one_sentence(release: Release, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadRobotError, match="cannot be written"):
-        report.html(evaluate(release, [], draws=0), release, [], tmp_path / "file" / "report.html")
+        report.html(evaluate(release, [], split="all", draws=0), release, [], tmp_path / "file" / "report.html")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_table_has_every_number_with_interval_and_n(release: Release, predict: Predict) -> None:
     path = predict(lambda row: {0.2: None}.get(row["score"], row["score"]))
-    text = report.table(evaluate(release, [read(path, release)], draws=50))
-    assert "5 pairs in 3 sessions; 1 pairs tied by humans left out" in text
-    assert re.search(r"tester \(vision-9\) +1\.000 \[1\.000, 1\.000\] .* 0\.800 \[[\d.]+, [\d.]+\] +0% +80\.0%", text)
-    assert re.search(r"pour +tester \(vision-9\) +1\.000 \[no interval\] +0% +1 +1", text)
-    assert "no pairs: push_pull" in text
-    assert re.search(r"scorer +mean +last +max\ntester \(vision-9\)( +1\.000 \[1\.000, 1\.000\]){3}", text)
-    assert re.search(r"constant +failure +- +0 of 8 +0\.000", text)
+    text = report.table(evaluate(release, [read(path, release)], split="all", draws=50))
+    assert "left out: 1 pairs that the human scored equally" in text
+    line = r"tester \(vision-9\) +1\.000 \[1\.000, 1\.000\] .* 0\.800 \[[\d.]+, [\d.]+\] +0% +80\.0% +5 +2"
+    assert re.search(line, text)
+    assert re.search(r"pour +tester \(vision-9\) +1\.000 \[no interval\] +0% +100% +1 +1", text)
+    assert "push_pull" not in text  # no pair of it
+    assert re.search(r"scorer +mean +sum +last +max\ntester \(vision-9\)( +1\.000 \[1\.000, 1\.000\]){4}", text)
+    assert re.search(r"constant( +-){3} +0\.000 \[no interval\] \(1 of 1\) +0\.000 \[0\.000, 0\.000\] \(8 of 8\)", text)
     assert "curves for 8 of 9 rollouts; 0 are not in the file, 1 have an error" in text
     assert "  1 x no answer" in text
+    assert re.search(r"Success against success with a violation .*: nothing to ask here", text)
 
 
 def test_the_table_cannot_steer_the_terminal(release: Release, predict: Predict) -> None:
     path = predict(lambda row: 0.5, model="evil\x1b[2J\r\nmodel")
-    text = report.table(evaluate(release, [read(path, release)], draws=0))
+    text = report.table(evaluate(release, [read(path, release)], split="all", draws=0))
     assert "\x1b" not in text
     assert "\r" not in text
     assert "evil�[2J��model" in text
 
 
 def test_json_has_null_where_undefined(release: Release) -> None:
-    data = json.loads(report.to_json(evaluate(release, [], draws=10)))
+    data = json.loads(report.to_json(evaluate(release, [], split="all", draws=10)))
     [row] = [
         row
-        for row in data["ordering"]
-        if (row["scorer"], row["ground_truth"], row["category"], row["aggregation"])
-        == ("random", "score", "stack", "mean")
+        for row in data["tasks"][0]["measures"]
+        if (row["scorer"], row["metric"], row["group"]) == ("random", "strict", "stack")
     ]
-    assert row["strict"] == {"value": None, "interval": None}
+    assert (row["value"], row["interval"], row["n"]) == (None, None, 0)
 
 
 def test_settings_of_any_size_are_written(release: Release, predict: Predict, tmp_path: Path) -> None:
     path = predict(lambda row: 0.5, parameters=json.dumps({"seed": 2**200, "text": "é\u2028"}))
-    results = evaluate(release, [read(path, release)], draws=0)
+    results = evaluate(release, [read(path, release)], split="all", draws=0)
     assert json.loads(report.to_json(results))["scorers"][0]["parameters"] == {"seed": 2**200, "text": "é\u2028"}
     report.html(results, release, [read(path)], tmp_path / "report.html")
     assert str(2**200) in (tmp_path / "report.html").read_text(encoding="utf-8")
