@@ -24,6 +24,7 @@ from bad_robot_behavior.builder.features import (
 )
 from bad_robot_behavior.builder.folder import release_folder
 from bad_robot_behavior.builder.paperwork import public_recipe, taxonomy_version, write_paperwork
+from bad_robot_behavior.builder.privacy_report import PrivacyTally
 from bad_robot_behavior.builder.tables import SplitWriter, open_writer, write_rows
 from bad_robot_behavior.builder.trajectory import read_trajectory
 from bad_robot_behavior.builder.videos import choose_layout, video_writer, views
@@ -31,7 +32,6 @@ from bad_robot_behavior.errors import ReleaseError
 from bad_robot_behavior.schema import (
     SCHEMA_VERSION,
     Counts,
-    Detector,
     LicenseVerdict,
     ModelUse,
     Preference,
@@ -81,8 +81,8 @@ def write_release(
     quality: what self-distillation came to, for the card and reward_quality.json; None: nothing was sampled.
     earlier_test: ids that earlier releases had in test; splits.parquet carries on those that are not in this one.
     The folder is made beside `out` and renamed into place; an earlier release at `out` is replaced. Same input, same
-    bytes. Raises ReleaseError where `out` holds something else, where nothing is left to package, or where rollouts
-    were lost on the way (count identity).
+    bytes. Raises ReleaseError where `out` holds something else, where nothing is left to package, where a privacy
+    detector did not run and no reason is given, or where rollouts were lost on the way (count identity).
     """
     with release_folder(out) as root:
         packager = _Packager(root, recipe, choose_layout(recipe.package.videos, rollouts_read))
@@ -100,12 +100,12 @@ def write_release(
             counts=packager.counts(rollouts_read),
             models=tuple(models),
             licenses=tuple(licenses),
-            waived_detectors=packager.waived(),
+            waived_detectors=packager.privacy.waived(),
             video_layout=packager.layout,
             configs=packager.configs(),
             files=(),
         )
-        manifest = write_paperwork(root, recipe, draft, changelog, packager.unscrubbed, quality)
+        manifest = write_paperwork(root, recipe, draft, changelog, packager.privacy.report(), quality)
     return manifest
 
 
@@ -125,8 +125,7 @@ class _Packager:
         self._by_split: Counter[str] = Counter()
         self._by_code: Counter[str] = Counter()
         self._rejected = 0
-        self.unscrubbed = 0
-        self._waived: dict[tuple[str, str], Detector] = {}
+        self.privacy = PrivacyTally()
 
     def add_all(self, rollouts: Iterable[Rollout]) -> None:
         for session, members in groupby(rollouts, key=lambda rollout: rollout.session_id):
@@ -174,10 +173,7 @@ class _Packager:
             self._add_row("demonstrations", split, demonstration)
         for sample in rollout.samples:
             self._add_row("reward_samples", split, msgspec.structs.replace(sample, split=rollout.split))
-        self.unscrubbed += rollout.privacy is None
-        for detector in rollout.privacy.detectors if rollout.privacy is not None else ():
-            if not detector.ran:
-                self._waived[detector.name, detector.reason or ""] = detector
+        self.privacy.add(rollout.rollout_id, rollout.privacy)
 
     def _add_preference(self, preference: Preference, ids: set[str], first: Rollout) -> None:
         missing = sorted({preference.rollout_a, preference.rollout_b} - ids)
@@ -267,6 +263,3 @@ class _Packager:
     def configs(self) -> tuple[str, ...]:
         """The configs that hold rows; mp4 files are no config."""
         return tuple(name for name in CONFIGS if self._rows[name] and (name != VIDEO_CONFIG or self.layout == "shards"))
-
-    def waived(self) -> tuple[Detector, ...]:
-        return tuple(self._waived[key] for key in sorted(self._waived))

@@ -15,10 +15,18 @@ from bad_robot_behavior import schema
 from bad_robot_behavior.builder.card import card
 from bad_robot_behavior.builder.croissant import croissant
 from bad_robot_behavior.builder.reading import MANIFEST
-from bad_robot_behavior.schema import LicenseVerdict, Recipe, ReleaseFile, ReleaseManifest, RewardQuality
+from bad_robot_behavior.schema import (
+    LicenseVerdict,
+    PrivacyReport,
+    Recipe,
+    ReleaseFile,
+    ReleaseManifest,
+    RewardQuality,
+)
 
 REWARD_QUALITY = "reward_quality.json"
 _SCHEMA = Path(schema.__file__).parent
+PRIVACY = "privacy.json"
 
 
 @functools.cache
@@ -35,12 +43,12 @@ def write_paperwork(
     recipe: Recipe,
     draft: ReleaseManifest,
     changelog: str | None,
-    unscrubbed: int,
+    privacy: PrivacyReport,
     quality: RewardQuality | None,
 ) -> ReleaseManifest:
     """Write everything that describes a release whose tables and videos lie in `root`, release.json last.
 
-    `draft` is the manifest without its files; returns it with them. unscrubbed: rollouts without a privacy record.
+    `draft` is the manifest without its files; returns it with them.
     """
     _write(root / "LICENSES.md", licenses(draft.licenses))
     _write(root / "CHANGELOG.md", changelog or f"# Changes\n\n## {recipe.version}\n\nFirst entry of this file.\n")
@@ -50,8 +58,9 @@ def write_paperwork(
         shutil.copyfile(path, root / "schema" / path.name)
     if quality is not None:
         (root / REWARD_QUALITY).write_bytes(msgspec.json.format(msgspec.json.encode(quality), indent=1) + b"\n")
+    (root / PRIVACY).write_bytes(msgspec.json.format(msgspec.json.encode(privacy), indent=1) + b"\n")
     data = msgspec.structs.replace(draft, files=list_files(root))
-    _write(root / "README.md", card(recipe, data, unscrubbed, quality))
+    _write(root / "README.md", card(recipe, data, privacy.unscrubbed, quality))
     _write(root / "croissant.json", croissant(recipe, data))
     described = tuple(_file(root, root / name) for name in ("README.md", "croissant.json"))
     manifest = msgspec.structs.replace(data, files=tuple(sorted((*data.files, *described), key=lambda file: file.path)))

@@ -29,6 +29,7 @@ CONTRACTS: dict[str, type[msgspec.Struct]] = {
     "demonstration": records.Demonstration,
     "reward_sample": records.RewardSample,
     "reward_quality": records.RewardQuality,
+    "privacy_report": records.PrivacyReport,
     "rejection": records.Rejection,
     "release": records.ReleaseManifest,
     "recipe": Recipe,

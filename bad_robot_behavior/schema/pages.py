@@ -19,6 +19,7 @@ _ROOMS = {
     "demonstration": "table `demonstrations`",
     "reward_sample": "table `reward_samples`",
     "reward_quality": "`reward_quality.json`",
+    "privacy_report": "`privacy.json`",
     "rejection": "`rejections.parquet`",
     "release": "`release.json`",
     "prediction": "a predictions file",
@@ -103,7 +104,7 @@ def recipe_page() -> str:
         "- `split.train + split.validation + split.test` is 1.",
         "- Sources have different names: a name goes into ids.",
         "- `scrub` has exactly one of `pseudonym_key_file`, `pseudonym_key_env` and `drop_evaluators: true`.",
-        "- `scrub.faces.detector: none` needs `waived_because`.",
+        "- `scrub.faces.detector: none` and `scrub.names.detector: none` need `waived_because`.",
         "- `screen.min_duration_s` is not above `screen.max_duration_s`.",
         "- `license_checked` is a date that there is.",
     ]

@@ -63,6 +63,15 @@ class FacesSettings(Record, frozen=True, kw_only=True):
     ] = None
 
 
+class NamesSettings(Record, frozen=True, kw_only=True):
+    detector: Annotated[
+        Literal["spacy", "none"], Meta(description="what finds names of people that nothing introduces")
+    ] = "spacy"
+    waived_because: Annotated[
+        Reason | None, Meta(description="required with detector none: why no such name can be there")
+    ] = None
+
+
 class ScrubSettings(Record, frozen=True, kw_only=True):
     pseudonym_key_file: Annotated[
         str | None, Meta(description="file with the secret for evaluator pseudonyms; keep it outside any release")
@@ -70,6 +79,7 @@ class ScrubSettings(Record, frozen=True, kw_only=True):
     pseudonym_key_env: Annotated[str | None, Meta(description="environment variable with that secret")] = None
     drop_evaluators: Annotated[bool, Meta(description="leave evaluators out, no key needed")] = False
     faces: Annotated[FacesSettings, Meta(description="how faces are found and masked")] = FacesSettings()
+    names: Annotated[NamesSettings, Meta(description="how names in text are found")] = NamesSettings()
 
 
 class EndpointSettings(Record, frozen=True, kw_only=True):
@@ -245,6 +255,9 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     faces = recipe.scrub.faces
     if faces.detector == "none" and not faces.waived_because:
         yield "scrub.faces.detector is none, so scrub.faces.waived_because must say why no face can be seen"
+    named = recipe.scrub.names
+    if named.detector == "none" and not named.waived_because:
+        yield "scrub.names.detector is none, so scrub.names.waived_because must say why nobody is named in a text"
     keys = [recipe.scrub.pseudonym_key_file, recipe.scrub.pseudonym_key_env, recipe.scrub.drop_evaluators or None]
     if sum(key is not None for key in keys) != 1:
         yield (

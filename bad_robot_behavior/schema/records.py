@@ -238,6 +238,19 @@ class Detector(Record, frozen=True, kw_only=True):
     reason: Annotated[
         str | None, Meta(description="why it did not run: the recipe's words, or that this version has none")
     ] = None
+    settings: Annotated[str | None, Meta(description="thresholds it ran with: JSON object")] = None
+
+
+class Finding(Record, frozen=True, kw_only=True):
+    """Personal data of one kind that was found in one place of a rollout and taken out. Never the value itself."""
+
+    kind: Annotated[Text, Meta(description="as in the placeholder, such as EMAIL or PERSON")]
+    place: Annotated[Text, Meta(description="name of the field")]
+    count: Annotated[int, Meta(ge=1)]
+    mark: Annotated[
+        Annotated[str, Meta(pattern="^[0-9a-f]{8}$", min_length=8, max_length=8)] | None,
+        Meta(description="32 bits of the value's HMAC under the key of the pseudonyms; null: there is no key"),
+    ] = None
 
 
 class Privacy(Record, frozen=True, kw_only=True):
@@ -249,10 +262,40 @@ class Privacy(Record, frozen=True, kw_only=True):
     audio_removed: Annotated[bool, Meta(description="an audio track was there and is gone")]
     metadata_removed: Annotated[bool, Meta(description="container tags were there and are gone")]
     detectors: tuple[Detector, ...]
+    findings: Annotated[tuple[Finding, ...], Meta(description="what was found in text, and where")] = ()
     verdict: Annotated[
         Literal["clean", "redacted", "not_fully_checked"],
         Meta(description="clean: all ran, nothing found; not_fully_checked: a detector in the list did not run"),
     ]
+
+
+class DetectorRuns(Detector, frozen=True, kw_only=True):
+    """A detector over a whole release."""
+
+    rollouts: Annotated[Count, Meta(description="on how many it ran, or did not run, so")]
+
+
+class FindingCount(Record, frozen=True, kw_only=True):
+    """How often something was found in one place, over a whole release."""
+
+    kind: Text
+    place: Text
+    count: Annotated[int, Meta(ge=1)]
+    rollouts: Annotated[int, Meta(ge=1)]
+
+
+class PrivacyReport(Record, frozen=True, kw_only=True):
+    """privacy.json: what the scrub stage did to the rollouts of a release, added up."""
+
+    rollouts: Count
+    unscrubbed: Annotated[Count, Meta(description="rollouts without a privacy record: nothing in them was checked")]
+    verdicts: Annotated[dict[str, Count], Meta(description="rollouts by the verdict of their privacy record")]
+    faces_found: Count | None
+    frames_masked: Count | None
+    audio_removed: Annotated[Count, Meta(description="rollouts of which a video had sound")]
+    metadata_removed: Annotated[Count, Meta(description="rollouts of which a video had tags")]
+    detectors: tuple[DetectorRuns, ...]
+    findings: tuple[FindingCount, ...]
 
 
 class Synthetic(Record, frozen=True, kw_only=True):

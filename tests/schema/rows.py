@@ -203,6 +203,22 @@ def reward_quality(number: int = 0) -> dict[str, Any]:
     }
 
 
+def privacy_report(number: int = 0) -> dict[str, Any]:
+    return {
+        "rollouts": number,
+        "unscrubbed": 0,
+        "verdicts": {"redacted": number},
+        "faces_found": None,
+        "frames_masked": None,
+        "audio_removed": 0,
+        "metadata_removed": 1,
+        "detectors": [
+            {"name": "text", "version": "2", "ran": True, "reason": None, "settings": '{"a": 0.2}', "rollouts": 1}
+        ],
+        "findings": [{"kind": "EMAIL", "place": "feedback", "count": 2, "rollouts": 1}],
+    }
+
+
 def prediction(number: int = 0) -> dict[str, Any]:
     return {
         "rollout_id": stable_id("rollout", str(number)),
@@ -287,6 +303,7 @@ VALID: dict[str, Any] = {
     "demonstration": demonstration,
     "reward_sample": reward_sample,
     "reward_quality": reward_quality,
+    "privacy_report": privacy_report,
     "rejection": rejection,
     "release": release,
     "recipe": recipe,

@@ -6,7 +6,10 @@ It stands before every stage that may call a model. A detector that did not run 
 from __future__ import annotations
 
 import itertools
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,14 +18,16 @@ import msgspec
 from bad_robot_behavior import media
 from bad_robot_behavior.curation.scrub import text as text_module
 from bad_robot_behavior.curation.scrub.faces import Faces, draw
-from bad_robot_behavior.curation.scrub.pseudonyms import normalise_site, read_pseudonyms
-from bad_robot_behavior.curation.scrub.text import SessionText
+from bad_robot_behavior.curation.scrub.names import Names
+from bad_robot_behavior.curation.scrub.pseudonyms import Pseudonyms, normalise_site, read_pseudonyms
+from bad_robot_behavior.curation.scrub.text import Found, SessionText
 from bad_robot_behavior.curation.scrub.walk import walk
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import MediaError
 from bad_robot_behavior.schema import (
     Detector,
     Failure,
+    Finding,
     Privacy,
     Rejection,
     Rollout,
@@ -42,18 +47,12 @@ UNREADABLE = rule(
     cure="Record or copy the file again; a video that cannot be read cannot be searched for faces.",
 )
 
-_VERSION = 1  # raise it when the same rollout would come out otherwise
+_VERSION = 2  # raise it when the same rollout would come out otherwise
 _ROLES = ("exterior_1", "exterior_2", "wrist")
 _PROGRAM_TAGS = frozenset({"encoder", "duration", "language"})
 _NO_PERSON = frozenset({"human", "lab", "evaluator", "annotator", "author", "operator", "expert", "crowd"})
 
 _NOT_IN_THIS_VERSION = (
-    Detector(
-        name="personal_names_ner",
-        version=None,
-        ran=False,
-        reason="not part of this version: only evaluators' names and names that a phrase introduces are found",
-    ),
     Detector(
         name="text_on_screen",
         version=None,
@@ -74,30 +73,35 @@ class _Cleaned(msgspec.Struct, frozen=True):
 
 
 class _Redactor:
-    """Applies a session's text scrubber to records and counts the places, each distinct string once."""
+    """Applies a session's text scrubber to records and notes what was where, each distinct string once."""
 
-    def __init__(self, text: SessionText) -> None:
+    def __init__(self, text: SessionText, pseudonym: Pseudonyms | None) -> None:
         self._text = text
-        self._seen: dict[tuple[str, bool], int] = {}
+        self._pseudonym = pseudonym
+        self._seen: dict[tuple[str, bool], tuple[str, tuple[Found, ...]]] = {}
 
     def __call__(self, text: str, field: str) -> str:
         # An attribution is the name that the owner of the rights wants to be called by, and a licence may demand it:
         # it loses addresses and numbers, not names.
         words = SessionText() if field == "attribution" else self._text
-        made, count = words.scrub(text, camera=field == "camera")
-        self._seen[text, field == "camera"] = count
-        return made
+        camera = field == "camera"
+        self._seen.setdefault((text, camera), (field, words.found(text, camera=camera)))
+        return words.scrub(text, camera=camera)[0]
 
-    @property
-    def count(self) -> int:
-        return sum(self._seen.values())
+    def findings(self) -> tuple[Finding, ...]:
+        counts: Counter[tuple[str, str, str | None]] = Counter()
+        for field, found in self._seen.values():
+            for kind, value in found:
+                counts[kind, field, self._pseudonym.mark(value) if self._pseudonym else None] += 1
+        ordered = sorted(counts, key=lambda key: tuple(part or "" for part in key))
+        return tuple(Finding(kind=key[0], place=key[1], count=counts[key], mark=key[2]) for key in ordered)
 
 
 class Scrub:
     """Takes personal data out of rollouts. Videos come out as fresh mp4 files in the store.
 
     Raises RecipeError where the key for pseudonyms is missing or shorter than 16 bytes, and MissingExtraError where
-    the face detector is not installed; both when it is made, before any work.
+    the detector of faces or of names is not installed; both when it is made, before any work.
     """
 
     name: ClassVar[str] = "scrub"
@@ -106,12 +110,14 @@ class Scrub:
         self._settings = settings
         self._pseudonym = read_pseudonyms(settings, recipe_folder)
         self._faces = None if settings.faces.detector == "none" else Faces(settings.faces)
+        self._names = None if settings.names.detector == "none" else Names()
 
     def parameters(self) -> Mapping[str, Any]:
         return {
             "version": _VERSION,
             "key_id": self._pseudonym.key_id if self._pseudonym else None,
             "faces": msgspec.to_builtins(self._settings.faces),
+            "names": msgspec.to_builtins(self._settings.names),
             "detectors": msgspec.to_builtins(self._detectors()),
         }
 
@@ -127,7 +133,7 @@ class Scrub:
         people |= {preference.evaluator for rollout in rollouts for preference in rollout.session.preferences}
         people |= {failure.annotator for rollout in rollouts for failure in rollout.failures if _is_person(failure)}
         people -= {rollout.site for rollout in rollouts}
-        text = SessionText(sorted(person for person in people if person is not None))
+        text = SessionText(sorted(person for person in people if person is not None), self._names)
 
         def learn(string: str, field: str) -> str:
             if field not in ("camera", "attribution"):
@@ -139,7 +145,7 @@ class Scrub:
         return text
 
     def _scrub(self, rollout: Rollout, text: SessionText, store: Store) -> Rollout | Rejection:
-        redact = _Redactor(text)
+        redact = _Redactor(text, self._pseudonym)
         session = walk(rollout.session, redact)  # first: its placeholders have the same numbers in every rollout
         source_ref = redact(rollout.source_ref, "source_ref")
         cleaned = {}
@@ -168,7 +174,7 @@ class Scrub:
             instruction_key=instruction_key(made.instruction),
             videos=Videos(**videos),
             trajectory=self._trajectory(rollout.trajectory, redact, store),
-            privacy=self._privacy(list(cleaned.values()), redact.count),
+            privacy=self._privacy(list(cleaned.values()), redact.findings()),
         )
 
     def _trajectory(self, path: str | None, redact: _Redactor, store: Store) -> str | None:
@@ -238,20 +244,30 @@ class Scrub:
         if self._faces is None:
             centerface = Detector(name="faces_centerface", version=None, ran=False, reason=faces.waived_because)
         else:
-            centerface = Detector(name="faces_centerface", version=self._faces.version, ran=True)
+            thresholds = {"threshold": faces.threshold, "padding": faces.padding, "window_s": faces.window_s}
+            centerface = Detector(
+                name="faces_centerface", version=self._faces.version, ran=True, settings=json.dumps(thresholds)
+            )
+        if self._names is None:
+            reason = self._settings.names.waived_because
+            names = Detector(name="personal_names", version=None, ran=False, reason=reason)
+        else:
+            names = Detector(name="personal_names", version=self._names.version, ran=True)
         return (
-            Detector(name="text_patterns", version=str(text_module.VERSION), ran=True),
+            Detector(name="text_patterns", version=_text_version(), ran=True),
+            names,
             Detector(name="container", version=media.VERSION, ran=True),
             centerface,
             *_NOT_IN_THIS_VERSION,
         )
 
-    def _privacy(self, cleaned: list[_Cleaned], redactions: int) -> Privacy:
+    def _privacy(self, cleaned: list[_Cleaned], findings: tuple[Finding, ...]) -> Privacy:
         detectors = self._detectors()
         faces = [done.faces_found for done in cleaned if done.faces_found is not None]
         masked = [done.frames_masked for done in cleaned if done.frames_masked is not None]
         ran = self._faces is not None
         audio, tags = any(done.audio_removed for done in cleaned), any(done.metadata_removed for done in cleaned)
+        redactions = sum(finding.count for finding in findings)
         anything = bool(redactions or sum(faces) or audio or tags)
         complete = all(detector.ran for detector in detectors)
         return Privacy(
@@ -261,8 +277,13 @@ class Scrub:
             audio_removed=audio,
             metadata_removed=tags,
             detectors=detectors,
+            findings=findings,
             verdict="not_fully_checked" if not complete else "redacted" if anything else "clean",
         )
+
+
+def _text_version() -> str:
+    return f"{text_module.VERSION}, phonenumbers {metadata.version('phonenumbers')}"
 
 
 def _is_person(failure: Failure) -> bool:

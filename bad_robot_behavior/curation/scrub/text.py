@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from bad_robot_behavior.curation.scrub import patterns
 from bad_robot_behavior.curation.scrub.names import Names
 from bad_robot_behavior.curation.scrub.persons import Persons, fold
 
-VERSION = 1  # raise it when the same text would come out otherwise
+VERSION = 2  # raise it when the same text would come out otherwise
 
 _TAKEN, _PUBLIC = 1, 2  # a public address stays, unless it holds the name of a person of the session
 _SAME = dict.fromkeys("\u3002\uff61", ".") | dict.fromkeys(
     "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d", "-"
 )
+
+
+class Found(NamedTuple):
+    """Something personal in a text."""
+
+    kind: str
+    value: str
 
 
 class SessionText:
@@ -30,7 +38,7 @@ class SessionText:
         self._persons = Persons(names)
         self._numbers: dict[tuple[str, str], int] = {}
         self._counts: dict[str, int] = {}
-        self._done: dict[tuple[str, bool], tuple[str, int]] = {}
+        self._done: dict[tuple[str, bool], tuple[str, tuple[Found, ...]]] = {}
         for name in evaluators:
             self._persons.add_evaluator(name)
 
@@ -40,16 +48,24 @@ class SessionText:
 
     def scrub(self, text: str, *, camera: bool = False) -> tuple[str, int]:
         """The text without personal data, and how many places were replaced. `camera`: it is a camera's name."""
+        made, found = self._looked_through(text, camera)
+        return made, len(found)
+
+    def found(self, text: str, *, camera: bool = False) -> tuple[Found, ...]:
+        """What `scrub` replaces in the text: kinds and values, in order. The values are what must not get out."""
+        return self._looked_through(text, camera)[1]
+
+    def _looked_through(self, text: str, camera: bool) -> tuple[str, tuple[Found, ...]]:
         key = (text, camera)
         if key not in self._done:
             self._done[key] = self._scrub(text, camera)
         return self._done[key]
 
-    def _scrub(self, text: str, camera: bool) -> tuple[str, int]:
+    def _scrub(self, text: str, camera: bool) -> tuple[str, tuple[Found, ...]]:
         seen, origin = shadow(text)
         found = sorted(self._find(seen, camera))
         if not found:
-            return text, 0
+            return text, ()
         pieces = []
         at = 0
         for start, end, kind, value in found:
@@ -57,7 +73,8 @@ class SessionText:
             after = end if origin is None else origin[end - 1] + 1
             pieces += [text[at:first], f"<{kind}_{self._number(kind, value)}>"]
             at = after
-        return "".join([*pieces, text[at:]]), len(found)
+        values = tuple(Found(kind, seen[start:end]) for start, end, kind, _ in found)
+        return "".join([*pieces, text[at:]]), values
 
     def _find(self, text: str, camera: bool) -> Iterator[tuple[int, int, str, str]]:
         marks = bytearray(len(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -19,6 +20,7 @@ from bad_robot_behavior.errors import RecipeError
 from bad_robot_behavior.schema import (
     FacesSettings,
     Failure,
+    NamesSettings,
     Preference,
     Record,
     Rejection,
@@ -33,6 +35,7 @@ from bad_robot_behavior.schema import (
 from tests.factories import make_pair, make_rollout, make_video
 
 WAIVED = FacesSettings(detector="none", waived_because="drawn by the test, no person is in it")
+UNNAMED = NamesSettings(detector="none", waived_because="left out for its time")
 MAIL = "priya.raman@example.edu"
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -40,7 +43,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 @pytest.fixture
 def settings(tmp_path: Path) -> ScrubSettings:
     (tmp_path / "key").write_bytes(b"0123456789abcdef")
-    return ScrubSettings(pseudonym_key_file="key", faces=WAIVED)
+    return ScrubSettings(pseudonym_key_file="key", faces=WAIVED, names=UNNAMED)
 
 
 def scrub(rollouts: list[Rollout], settings: ScrubSettings, folder: Path) -> list[Any]:
@@ -151,7 +154,7 @@ def test_evaluators_are_left_out_where_the_recipe_says_so(tmp_path: Path) -> Non
     rollout = make_rollout(
         make_video(tmp_path / "a.mp4"), evaluator=MAIL, failures=(failure(), failure(annotator="lab"))
     )
-    (made,) = scrub([rollout], ScrubSettings(drop_evaluators=True, faces=WAIVED), tmp_path)
+    (made,) = scrub([rollout], ScrubSettings(drop_evaluators=True, faces=WAIVED, names=UNNAMED), tmp_path)
     assert made.evaluator is None
     assert [f.annotator for f in made.failures] == ["human", "lab"]
 
@@ -191,13 +194,40 @@ def test_a_detector_that_did_not_run_is_listed_with_its_reason_and_never_as_clea
         "text_patterns": True,
         "container": True,
         "faces_centerface": False,
-        "personal_names_ner": False,
+        "personal_names": False,
         "text_on_screen": False,
     }
     reasons = {detector.name: detector.reason for detector in made.privacy.detectors if not detector.ran}
     assert reasons["faces_centerface"] == WAIVED.waived_because
     assert all(reasons.values())
     assert made.privacy.verdict == "not_fully_checked"
+
+
+def test_findings_name_kinds_and_places_and_a_keyed_mark_but_no_value(tmp_path: Path, settings: ScrubSettings) -> None:
+    said = {"feedback": f"Ask {MAIL} or +41 44 632 11 11", "instruction": "put the cup at 10.0.0.7"}
+    one = make_rollout(make_video(tmp_path / "a.mp4"), evaluator=None, **said)
+    two = make_rollout(make_video(tmp_path / "b.mp4"), session="s2", feedback=f"{MAIL.upper()} again")
+    first, second = (made.privacy for made in scrub([one, two], settings, tmp_path))
+    assert [(f.kind, f.place, f.count) for f in first.findings] == [
+        ("EMAIL", "feedback", 1),
+        ("IP", "instruction", 1),
+        ("PHONE", "feedback", 1),
+    ]
+    assert first.text_redactions == 3
+    assert first.findings[0].mark == second.findings[0].mark  # the holder of the key finds a person's traces again
+    assert hashlib.sha256(MAIL.encode()).hexdigest()[:8] != first.findings[0].mark
+    text = msgspec.json.encode(first).decode().lower()
+    assert not any(value in text for value in ("priya", "example.edu", "632", "10.0.0.7"))
+    (keyless,) = scrub([one], ScrubSettings(drop_evaluators=True, faces=WAIVED, names=UNNAMED), tmp_path)
+    assert {f.mark for f in keyless.privacy.findings} == {None}
+
+
+def test_names_that_nothing_introduces_are_found_where_the_recipe_asks(tmp_path: Path, settings: ScrubSettings) -> None:
+    pytest.importorskip("spacy", reason="the extra privacy is not installed")
+    rollout = make_rollout(make_video(tmp_path / "a.mp4"), feedback="Both failed. Tomasz moved the camera.")
+    (made,) = scrub([rollout], msgspec.structs.replace(settings, names=NamesSettings()), tmp_path)
+    assert made.feedback == "Both failed. <PERSON_1> moved the camera."
+    assert {d.name: d.ran for d in made.privacy.detectors}["personal_names"]
 
 
 @pytest.mark.rule("scrub.unreadable_video")
@@ -245,7 +275,9 @@ def test_a_real_face_is_masked_in_the_file_that_goes_on(samples: Path, tmp_path:
     assert (video.num_frames, video.width, video.height, video.capture_hz) == (35, 480, 270, 15.0)
     assert made.privacy.frames_masked == 35
     assert made.privacy.faces_found >= 70
-    assert made.privacy.detectors[2].ran
+    (centerface,) = [d for d in made.privacy.detectors if d.name == "faces_centerface"]
+    assert centerface.ran
+    assert json.loads(centerface.settings)["threshold"] == FacesSettings().threshold
     for before, after in zip(media.frames(clean), media.frames(made.videos.wrist.path), strict=True):
         np.testing.assert_array_equal(before, after)
 
