@@ -1,5 +1,6 @@
 """The one place that opens a video: probe, decode, sample, encode, strip. Everything goes through PyAV."""
 
+from bad_robot_behavior.media.careless import remux_careless
 from bad_robot_behavior.media.opening import CODECS, MAX_BYTES, MAX_FRAMES, MAX_PIXELS, VERSION, MediaInput
 from bad_robot_behavior.media.picture import jpeg, resize
 from bad_robot_behavior.media.probing import Probe, probe, remuxed, video
@@ -24,6 +25,7 @@ __all__ = [
     "planes",
     "probe",
     "remux",
+    "remux_careless",
     "remuxed",
     "resize",
     "sample",

@@ -69,7 +69,7 @@ def encoder(path: str | Path, fps: float, preset: Preset = "medium") -> Iterator
     if not 0 < fps < 1e6:
         raise ValueError(f"fps is {fps}; it must be above 0 and below a million")
     path = Path(path)
-    with _whole(path) as part, guard(path, "encode"), av.open(str(part), "w", format="mp4", options=_MP4) as container:
+    with whole(path) as part, guard(path, "encode"), av.open(str(part), "w", format="mp4", options=_MP4) as container:
         # exact for every rate that a file can state with a denominator up to 100,000, such as 30000/1001
         rate = Fraction(fps).limit_denominator(100_000)
         stream = container.add_stream("libx264", rate=rate, options=_X264 | {"preset": preset})
@@ -113,7 +113,7 @@ def remux(source: MediaInput, path: str | Path) -> None:
     a file that `probe` refuses, and for a stream that mp4 cannot hold.
     """
     path = Path(path)
-    with open_video(source) as (given, stream), _whole(path) as part:
+    with open_video(source) as (given, stream), whole(path) as part:
         codec = codec_of(stream)
         counted = 0
         try:
@@ -134,7 +134,7 @@ def remux(source: MediaInput, path: str | Path) -> None:
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well, and goes when it does not."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=".mp4")

@@ -325,5 +325,12 @@ def describe(settings: Settings) -> dict[str, Any]:
     """What would be made, without making it."""
     scenes = plan(settings)
     fitting = applicable(settings)
-    most = sum(1 + min(len(fitting[one.task]), settings.per_scene or len(settings.faults)) for one in scenes)
+    tried = settings.per_scene or len(settings.faults)
+    most = sum(1 + min(len(fitting[one.task]), tried) for one in scenes)
     return {"scenes": len(scenes), "rollouts_at_most": most, "faults_by_task": {k: list(v) for k, v in fitting.items()}}
+
+
+def outlook(described: dict[str, Any]) -> str:
+    """What `describe` gave, for a person."""
+    lines = [f"{task}: {', '.join(faults) or 'none'}" for task, faults in described["faults_by_task"].items()]
+    return "\n".join([*lines, f"scenes: {described['scenes']}; rollouts: at most {described['rollouts_at_most']}"])
