@@ -22,12 +22,14 @@ from typing import Any, get_args
 import msgspec
 from tqdm import tqdm
 
+from bad_robot_behavior.benchmark.quality import Samples
 from bad_robot_behavior.builder.folder import check_target
 from bad_robot_behavior.builder.package import PARTNER_REJECTED, write_release
 from bad_robot_behavior.builder.paperwork import public_recipe
 from bad_robot_behavior.curation.license import verdicts
 from bad_robot_behavior.curation.screen import DUPLICATE, Duplicates
 from bad_robot_behavior.curation.scrub import scrub_text
+from bad_robot_behavior.curation.scrub.names import Names
 from bad_robot_behavior.curation.scrub.walk import walk
 from bad_robot_behavior.curation.split import SplitItem, assign_splits, read_test_ids, split_item
 from bad_robot_behavior.engine import run_local
@@ -239,7 +241,9 @@ def _lost(preference: Preference, first: Rollout) -> Rejection:
     )
 
 
-def _publishable(rejections: Iterable[Rejection], recipe: Recipe, raw: _Raw) -> Iterator[Rejection]:
+def _publishable(
+    rejections: Iterable[Rejection], recipe: Recipe, raw: _Raw, names: Names | None
+) -> Iterator[Rejection]:
     """Rejections without personal data: most of what is rejected never came as far as the scrub stage.
 
     A lab names its folders as it likes. Where the session could not be read, nobody knows whose names to look for, and
@@ -248,17 +252,20 @@ def _publishable(rejections: Iterable[Rejection], recipe: Recipe, raw: _Raw) -> 
     labs = {source.name for source in recipe.sources if source.kind == "folder"}
     for rejection in rejections:
         unread = rejection.source in labs and rejection.session_id not in raw.sessions
-        ref = f"session {rejection.session_id}" if unread else scrub_text(rejection.source_ref, raw.people)
-        yield msgspec.structs.replace(rejection, source_ref=ref, detail=scrub_text(rejection.detail, raw.people))
+        ref = f"session {rejection.session_id}" if unread else scrub_text(rejection.source_ref, raw.people, names)
+        yield msgspec.structs.replace(rejection, source_ref=ref, detail=scrub_text(rejection.detail, raw.people, names))
 
 
 def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozenset[str]) -> ReleaseManifest:
     """What needs all rollouts at once: duplicates, splits, packaging. Reads the records twice, holds none."""
-    items, duplicates, licenses = _survey(recipe, shards)
+    samples = Samples()
+    items, duplicates, licenses = _survey(recipe, shards, samples)
     splits = assign_splits(items, recipe.split, earlier_test)
     raw = _survey_raw(shards, {item.session_id for item in items})
     items.clear()  # what follows needs their ids alone, which `splits` has
-    # As in the scrub stage: an attribution keeps its names.
+    names = None if recipe.scrub.names.detector == "none" else Names()
+    # As in the scrub stage: an attribution keeps its names. The recipe is the maintainer's own text, and only names that
+    # the sources are known to hold are taken out of it.
     public = walk(recipe, lambda text, field: scrub_text(text, () if field == "attribution" else raw.people))
     recipe_sha256 = hash_of("recipe", public_recipe(public))
     read = sum(count_rollouts(folder_of(shard, "source") / "rollouts.jsonl") for shard in shards) + sum(
@@ -272,15 +279,18 @@ def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozense
         rollouts=tqdm(
             _finished(shards, splits, recipe_sha256), total=len(splits), unit="rollout", desc="package", disable=None
         ),
-        rejections=_publishable(rejections, recipe, raw),
+        rejections=_publishable(rejections, recipe, raw, names),
         rollouts_read=read,
         licenses=licenses,
         models=_models(recipe, shards),
         earlier_test=earlier_test,
+        quality=samples.quality(recipe.reward.selection),
     )
 
 
-def _survey(recipe: Recipe, shards: list[Shard]) -> tuple[list[SplitItem], list[Rejection], tuple[LicenseVerdict, ...]]:
+def _survey(
+    recipe: Recipe, shards: list[Shard], samples: Samples
+) -> tuple[list[SplitItem], list[Rejection], tuple[LicenseVerdict, ...]]:
     seen = Duplicates()
     items: list[SplitItem] = []
     rejections: list[Rejection] = []
@@ -291,6 +301,7 @@ def _survey(recipe: Recipe, shards: list[Shard]) -> tuple[list[SplitItem], list[
             rejections.append(reject(rollout, "screen", DUPLICATE, f"the same frames as rollout {original}"))
             continue
         items.append(split_item(rollout))
+        samples.add(rollout.samples, rollout.session.preferences)
         terms = (rollout.source, rollout.license, rollout.license_evidence, rollout.attribution)
         licensed.setdefault(terms, rollout)
     return items, rejections, verdicts(licensed.values(), recipe.license, recipe.sources)

@@ -223,10 +223,15 @@ def _pictures(request: dict[str, Any], after: str = "") -> list[bytes]:
     for message in request["messages"]:
         for part in message["content"] if isinstance(message["content"], list) else []:
             if part["type"] == "image_url":
-                found.append(base64.b64decode(part["image_url"]["url"].partition(",")[2]))
+                found.append(decoded(part))
             elif after and after in part["text"]:
                 found.clear()
     return found
+
+
+def decoded(part: dict[str, Any]) -> bytes:
+    """The bytes of a picture in a message."""
+    return base64.b64decode(part["image_url"]["url"].partition(",")[2])
 
 
 @functools.lru_cache(maxsize=4096)
@@ -269,11 +274,13 @@ def _text(request: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def serve(**flags: Any) -> Iterator[str]:
-    """Run the server in a process of its own and give its base URL; `flags` are the options with _ for -."""
+def serve(script: str = __file__, **flags: Any) -> Iterator[str]:
+    """Run the server in a process of its own and give its base URL; `flags` are the options with _ for -.
+
+    script: this one, or one that calls `main` once it has put other answers in place."""
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items() if value is not True]
     switches = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value is True]
-    process = subprocess.Popen([sys.executable, __file__, *arguments, *switches], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, script, *arguments, *switches], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], 30)
@@ -295,7 +302,7 @@ def stats(base_url: str) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--model", default="loopback")
@@ -311,7 +318,7 @@ def main() -> None:
     parser.add_argument("--refuse", default="", help="keys of a request that meet a 400, such as n,response_format")
     parser.add_argument("--no-usage", action="store_true", help="does not say how many tokens an answer took")
     parser.add_argument("--die-at", type=int, default=0, help="the number of the request at which the server dies")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     Handler.state = State(options)
     http.server.ThreadingHTTPServer.request_queue_size = 256
     server = http.server.ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
