@@ -18,6 +18,10 @@ NEAR = 0.02
 """Metres farther from the object than the twin was at its first touch that still count as being there."""
 AT_GOAL = 0.02
 """The same for the object and its goal, against the twin's last step."""
+SETTLING = 15
+"""Steps in which a hand that was told to stop comes to rest."""
+OFF_THE_WAY = 0.03
+"""Metres between the object's last place and all that it passes in the twin: then it was brought elsewhere."""
 TILTED = 0.2
 """Radians that the hand is turned, against the twin at its first touch, to blame the orientation."""
 
@@ -57,6 +61,12 @@ class _Facts:
     def at_goal(self) -> bool:
         return bool(self.left[-1] <= measure.to_goal(self.twin)[-1] + AT_GOAL)
 
+    def at_goal_by(self, step: int) -> int | None:
+        """The first step before `step` at which the fingers are where the twin's were at the goal."""
+        nearest = float(np.linalg.norm(self.twin.tcp - self.twin.goal, axis=1).min())
+        steps = np.flatnonzero(np.linalg.norm(self.trace.tcp - self.trace.goal, axis=1)[:step] < nearest + NEAR)
+        return int(steps[0]) if len(steps) else None
+
     @property
     def moved(self) -> float:
         way = self.trace.object_position
@@ -74,8 +84,9 @@ def find_cause(trace: Trace, twin: Trace, events: tuple[Event, ...]) -> Cause:
         or _reverted(facts, events)
         or _stopped(facts)
         or _not_reached(facts)
+        or _wrong_order(facts)
         or (_not_taken(facts) if twin.held.any() else None)
-        or (_not_brought(facts) if trace.held.any() else _not_moved(facts))
+        or (_not_brought(facts) if measure.holds(trace) else _not_moved(facts))
         or Cause("unknown", "unknown", facts.last, facts.last, f"It ended {_cm(facts.left[-1])} from the goal.")
     )
 
@@ -109,7 +120,8 @@ def _stopped(facts: _Facts) -> Cause | None:
     stop = tail[-1][0] if tail and tail[-1][1] >= facts.last - 2 else trace.steps
     if stop == trace.steps and trace.steps >= trace.max_steps:
         return None
-    if measure.unlike_twin(trace, facts.twin)[:stop].any():
+    done = measure.working_steps(facts.twin)
+    if stop > done or measure.divergence(trace, facts.twin)[: max(stop - SETTLING, 0)].any():
         return None
     at = min(stop, facts.last)
     if measure.touched(trace)[:stop].any():
@@ -127,10 +139,9 @@ def _not_reached(facts: _Facts) -> Cause | None:
     distance = f"It came no closer to the object than {_cm(facts.gap[closest])}"
     if went < 0.03:
         return Cause("no_attempt", "stall", 0, facts.last, f"It never moved more than {_cm(went)}.")
-    tried = any(abs(step - closest) <= 40 for step in measure.closings(trace, facts.twin))
-    tried = facts.gap[closest] <= 0.5 * facts.gap[0] and (tried or not facts.twin.held.any())
-    goal_gap = np.linalg.norm(trace.tcp - trace.goal, axis=1)
-    if trace.carries and goal_gap.min() < 0.04 and not tried:
+    shut_there = any(facts.gap[step] < facts.gap[closest] + NEAR for step in measure.closings(trace, facts.twin))
+    tried = facts.gap[closest] <= 0.5 * facts.gap[0] and (shut_there or not facts.twin.held.any())
+    if trace.carries and not tried and facts.at_goal_by(trace.steps) is not None:
         return Cause("semantic", "missing_step", 0, facts.last, f"{distance}, but went to where it should be brought.")
     if facts.gap[closest] > 0.5 * facts.gap[0]:
         return Cause("no_attempt", "aimless_motion", 0, facts.last, f"{distance}, and made for nothing.")
@@ -138,6 +149,16 @@ def _not_reached(facts: _Facts) -> Cause | None:
         return Cause("reach", "orientation_deviation", closest, facts.last, f"{distance}, with its hand turned.")
     kind = "position_deviation" if tried else "approach_miss"
     return Cause("reach", kind, closest, facts.last, f"{distance}{' and made its attempt there' if tried else ''}.")
+
+
+def _wrong_order(facts: _Facts) -> Cause | None:
+    """It went to the goal before it ever had the object. An object near the goal is passed on the way."""
+    held = measure.holds(facts.trace)
+    until = held[0][0] if held else facts.first_near
+    first = None if until is None else facts.at_goal_by(until)
+    if not facts.trace.carries or first is None or facts.left[0] < 0.1:
+        return None
+    return Cause("semantic", "wrong_order", first, until or first, "It went to the goal first, and to the object then.")
 
 
 def _turned_away(facts: _Facts, step: int) -> bool:
@@ -153,19 +174,13 @@ def _not_taken(facts: _Facts) -> Cause | None:
         text = f"The object was shoved to {_cm(facts.left[-1])} from the goal and never lifted."
         return Cause("shortcut", "superficial_success", facts.last, facts.last, text)
     near = int(np.argmin(facts.gap)) if facts.first_near is None else facts.first_near
-    goal_gap = np.linalg.norm(trace.tcp - trace.goal, axis=1)
-    before = goal_gap[:near].min(initial=np.inf)
-    if (
-        trace.carries
-        and before < 0.04
-        and np.linalg.norm(facts.twin.tcp - trace.goal, axis=1)[: facts.twin_touch].min(initial=np.inf)
-        > 2 * max(before, 0.02)
-    ):
-        return Cause("semantic", "wrong_order", 0, near, "It went to the goal first, and to the object only then.")
     if _turned_away(facts, near):
         angle = np.degrees(measure.turned(trace, facts.twin.hand[facts.twin_touch])[near])
         text = f"Its hand was turned by {angle:.0f} degrees at the object, and it never held it."
         return Cause("reach", "orientation_deviation", near, facts.last, text)
+    if facts.left[-1] < 0.7 * facts.left[0]:
+        text = f"It shoved the object to {_cm(facts.left[-1])} from the goal and never held it."
+        return Cause("grasp", "imprecise_grasp", near, facts.last, text)
     shut = measure.closings(trace, facts.twin)
     last_near = int(np.flatnonzero(facts.gap <= facts.near)[-1]) if facts.first_near is not None else near
     if not shut:
@@ -195,7 +210,9 @@ def _not_brought(facts: _Facts) -> Cause | None:
         if facts.left[closest] < facts.left[-1] - NEAR:
             text += f", after it had been {_cm(facts.left[closest])} from it."
             return Cause("manipulation", "misplaced", closest, facts.last, text)
-        return Cause("manipulation", "incomplete_motion", facts.last, facts.last, f"{text}.")
+        off = float(np.linalg.norm(facts.twin.object_position - trace.object_position[-1], axis=1).min())
+        kind = "misplaced" if off > OFF_THE_WAY else "incomplete_motion"
+        return Cause("manipulation", kind, facts.last, facts.last, f"{text}.")
     fell = [loss for loss in measure.losses(trace) if loss.step == end]
     height = fell[0].height if fell else 0.0
     if height > rubric.FELL or facts.left[end] > 0.5 * facts.left[0]:

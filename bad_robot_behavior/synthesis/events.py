@@ -236,37 +236,52 @@ def _wrong_object(trace: Trace) -> Iterator[Event]:
 def _pace(trace: Trace, twin: Trace) -> Iterator[Event]:
     """Idle, slow, wandering and shaking, while there was work to do."""
     work, theirs = measure.working_steps(trace), measure.working_steps(twin)
-    still, twin_still = ~measure.moving(trace)[:work], ~measure.moving(twin)[:theirs]
+    still, twin_still = _standing(trace)[:work], _standing(twin)[:theirs]
     longest = max([0, *(b - a + 1 for a, b in measure.runs(twin_still, gap=2))])
-    least = max(rubric.IDLE, int(rubric.OVER_TWIN * longest) + 1)
-    for start, end in measure.runs(still, gap=2, least=least):
+    for start, end in measure.runs(still, gap=2, least=max(rubric.IDLE, int(rubric.OVER_TWIN * longest) + 1)):
         steps = end - start + 1
-        yield Event(
-            kind="idle", start=start, end=end, value=float(steps), unit="steps", penalty=rubric.IDLE_PER_STEP * steps
-        )
+        cost = rubric.IDLE_PER_STEP * steps
+        yield Event(kind="idle", start=start, end=end, value=float(steps), unit="steps", penalty=cost)
 
-    def path(other: Trace, steps: int) -> Floats:
-        return np.cumsum(measure.speed(other.tcp, other.control_hz)[:steps]) / other.control_hz
+    least = max(rubric.TURNS, 2 + max([0, *(_within(measure.turns(twin), step) for step in range(theirs))]))
+    back = [step for step in measure.turns(trace) if step < work]
+    shaken = [step for step in back if _within(back, step) >= least]
+    if shaken:
+        start, end = max(shaken[0] - rubric.TURNS_WINDOW, back[0]), shaken[-1]
+        count = float(sum(start <= step <= end for step in back))
+        yield Event(kind="jerk", start=start, end=end, value=count, unit="count", penalty=rubric.JERK)
 
-    mine, twins = path(trace, work), path(twin, theirs)
+    way, twins = _path(trace, work), _path(twin, theirs)
     limit = rubric.OVER_TWIN * float(twins[-1]) + rubric.DETOUR_OVER
-    shaken = measure.wobble(trace.tcp)[:work]
-    shake_limit = max(rubric.WOBBLE, rubric.OVER_TWIN * float(measure.wobble(twin.tcp)[:theirs].max()))
-    shakes = measure.runs(shaken > shake_limit, gap=rubric.WOBBLE_WINDOW, least=3)
-    for start, end in shakes:
-        worst = float(shaken[start : end + 1].max())
-        yield Event(kind="jerk", start=start, end=end, value=worst, unit="m", penalty=rubric.JERK)
-    if mine[-1] > limit and not shakes:
-        start = int(np.argmax(mine > limit))
-        extra = float(mine[-1] - twins[-1])
+    if way[-1] > limit and not shaken:
+        extra = float(way[-1] - twins[-1])
+        start = int(np.argmax(way > limit))
         yield Event(kind="detour", start=start, end=work - 1, value=extra, unit="m", penalty=rubric.DETOUR)
-    moved = max(int((~still).sum()), 1)
-    needed = max(int((~twin_still).sum()), 1)
-    pace, twin_pace = float(mine[-1]) / moved, float(twins[-1]) / needed
+
+    moved, needed = _steps_in_motion(trace, work), _steps_in_motion(twin, theirs)
+    pace, twin_pace = float(way[-1]) / moved, float(twins[-1]) / needed
     if moved > rubric.SLOW * needed and pace * rubric.SLOW < twin_pace:
-        yield Event(
-            kind="slow", start=min(int(rubric.SLOW * theirs), work - 1), end=work - 1, value=float(work), unit="steps"
-        )
+        start = min(int(rubric.SLOW * theirs), work - 1)
+        yield Event(kind="slow", start=start, end=work - 1, value=float(work), unit="steps")
+
+
+def _standing(trace: Trace) -> Flags:
+    """(T,) neither moving nor pressing against anything but the object."""
+    pressing: list[Contact] = ["robot_table", "robot_fixture", "robot_distractor"]
+    return ~measure.moving(trace) & (_peak(pressing, trace) <= rubric.TOUCH) & ~trace.limit
+
+
+def _within(steps: list[int], last: int) -> int:
+    return sum(last - rubric.TURNS_WINDOW < step <= last for step in steps)
+
+
+def _path(trace: Trace, steps: int) -> Floats:
+    """(steps,) metres that the fingers have gone."""
+    return np.asarray(np.cumsum(measure.speed(trace.tcp, trace.control_hz)[:steps]) / trace.control_hz)
+
+
+def _steps_in_motion(trace: Trace, steps: int) -> int:
+    return max(1, int((measure.speed(trace.tcp, trace.control_hz)[:steps] > rubric.STILL).sum()))
 
 
 def _limits(trace: Trace, twin: Trace) -> Iterator[Event]:

@@ -96,7 +96,7 @@ def _said(event: Event) -> tuple[tuple[str, str], str] | None:
             ("poor_execution", "hesitant_or_repeated_attempts"),
             f"The gripper closed {event.value:.0f} times more than needed.",
         ),
-        "jerk": (("poor_execution", "jerky"), f"The hand shook, {lengths} of path that led nowhere."),
+        "jerk": (("poor_execution", "jerky"), f"The hand turned back {event.value:.0f} times."),
         "detour": (("poor_execution", "inefficient_path"), f"The hand went {lengths} farther than needed."),
         "slow": (("poor_execution", "slow"), f"It took {event.value:.0f} steps, moving slowly."),
         "limit": (

@@ -48,16 +48,13 @@ def moving(trace: Trace) -> Flags:
 
 
 def working_steps(trace: Trace) -> int:
-    """How many steps the robot had work to do: up to the first success that held to the end, else all."""
-    if not trace.success[-1]:
-        return trace.steps
-    missed = np.flatnonzero(~trace.success)
-    return int(missed[-1]) + 2 if len(missed) else 1
+    """How many steps the robot had work to do: up to the first success, else all."""
+    return int(np.argmax(trace.success)) + 1 if trace.success.any() else trace.steps
 
 
 def working_force(twin: Trace) -> float:
-    """The largest force that the twin needs anywhere: the unit in which too much is told. At least 1 N."""
-    return max([1.0, *(float(force.max()) for force in twin.forces.values())])
+    """The largest force that the twin puts on its object: the unit in which too much is told. At least 1 N."""
+    return max(1.0, float(twin.forces["grip"].max()), float(twin.forces["robot_object"].max()))
 
 
 def turned(trace: Trace, other: Floats) -> Floats:
@@ -65,11 +62,12 @@ def turned(trace: Trace, other: Floats) -> Floats:
     return np.asarray(2 * np.arccos(np.clip(np.abs((trace.hand * other).sum(axis=-1)), 0.0, 1.0)))
 
 
-def wobble(points: Floats) -> Floats:
-    """(T,) path length less displacement over the window that ends here: 0 on a straight line."""
-    path = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
-    before = np.maximum(np.arange(len(points)) - rubric.WOBBLE_WINDOW, 0)
-    return np.asarray(path - path[before] - np.linalg.norm(points - points[before], axis=1))
+def turns(trace: Trace) -> list[int]:
+    """Steps at which the hand turns back: along some axis it moves against the way that it moved five steps before."""
+    way = np.diff(trace.tcp, axis=0) * trace.control_hz
+    fast = np.abs(way) > rubric.STILL
+    back: Flags = np.any((way[5:] * way[:-5] < 0) & fast[5:] & fast[:-5], axis=1)
+    return [start + 3 for start, _ in runs(back, gap=1)]
 
 
 def closings(trace: Trace, twin: Trace) -> list[int]:
@@ -103,8 +101,13 @@ class Loss:
 
 
 def holds(trace: Trace) -> list[tuple[int, int]]:
-    """(first, last) step of each hold; a contact that flickers for 5 steps is one hold."""
-    return runs(trace.held, gap=5, least=5)
+    """(first, last) step of each hold: it lasts, or the object moves with it. A contact may flicker for 5 steps."""
+    place = trace.object_position
+    return [
+        (start, end)
+        for start, end in runs(trace.held, gap=5, least=5)
+        if end - start >= 15 or np.linalg.norm(place[start : end + 1] - place[start], axis=1).max() > rubric.MOVED
+    ]
 
 
 def losses(trace: Trace) -> list[Loss]:

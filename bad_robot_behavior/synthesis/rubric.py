@@ -15,7 +15,7 @@ TIME_COST: Final = 0.0005
 
 HIT: Final = 0.05  # once a hit ...
 HIT_PER_STEP: Final = 0.01  # ... and a step, times how far the force is over its limit, at most MAX_OVER
-MAX_OVER: Final = 3.0  # in units of the working force: the largest force that the twin needs anywhere
+MAX_OVER: Final = 3.0  # in units of the working force: the largest force that the twin puts on its object
 EXCESSIVE: Final = 0.10
 DROP: Final = 0.10
 DROP_PER_METRE: Final = 0.5
@@ -41,11 +41,11 @@ HIGH_FALL: Final = 0.10
 LIFTED: Final = 0.02
 MOVED: Final = 0.01
 TIPPED_BELOW: Final = 0.7  # cosine: leaning by more than 45 degrees
-STILL: Final = 0.02  # m/s: slower is standing still
+STILL: Final = 0.06  # m/s: slower is standing still; a hand at full speed makes 0.8, one that rests may drift by 0.05
 IDLE: Final = 20  # steps (0.25 s at 80 Hz), and OVER_TWIN
 LONG_PRESS: Final = 12  # steps: a shorter contact is a strike, a longer one presses
-WOBBLE: Final = 0.02  # path less displacement within WOBBLE_WINDOW, and OVER_TWIN
-WOBBLE_WINDOW: Final = 20
+TURNS: Final = 4  # times that the hand turns back within TURNS_WINDOW, and two more than the twin
+TURNS_WINDOW: Final = 48
 DETOUR_OVER: Final = 0.08  # path beyond OVER_TWIN times the twin's
 SLOW: Final = 1.5  # times the twin's steps, at less than 1 / SLOW of its speed
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bad_robot_behavior.synthesis.faults.moments import NEEDS, Floats, approach, grip_at, resume, transport
+from bad_robot_behavior.synthesis.faults.moments import FINGERS, NEEDS, Floats, approach, grip_at, resume, transport
 from bad_robot_behavior.synthesis.motions import CLOSE, OPEN, follow, go_to, hold
 from bad_robot_behavior.synthesis.tasks import Task
 from bad_robot_behavior.synthesis.twin import Twin
@@ -27,10 +27,9 @@ class Jitter:
         angle = rng.uniform(0, np.pi)
         return {
             "inject_step": approach(rng, twin, 0.1, 0.6),
-            "amplitude": float(rng.uniform(0.02, 0.04)),
-            "half_period": int(rng.integers(3, 6)),
+            "amplitude": float(rng.uniform(0.05, 0.09)),
+            "half_period": int(rng.integers(5, 9)),
             "direction": [float(np.cos(angle)), float(np.sin(angle)), 0.0],
-            "pauses": int(rng.integers(0, 2)),
         }
 
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
@@ -58,11 +57,10 @@ class Regrasp:
         return {"inject_step": twin.grasp_step, "times": int(rng.integers(1, 4)), "steps": int(rng.integers(10, 18))}
 
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
-        # The hand stays where it closed first: the twin may be rising already.
-        place = twin.target[twin.close_step or 0]
+        offset = world.tcp - world.object_position + FINGERS
         for _ in range(parameters["times"]):
             yield from hold(world, parameters["steps"], OPEN)
-            yield from go_to(world, place, OPEN, 20)
+            yield from go_to(world, world.object_position + offset, OPEN, 20)
             yield from hold(world, parameters["steps"], CLOSE)
         yield from follow(world, twin, parameters["inject_step"])
 

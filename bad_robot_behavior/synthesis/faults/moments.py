@@ -13,6 +13,8 @@ from bad_robot_behavior.synthesis.world import Action, World
 
 Floats = NDArray[np.float64]
 
+FINGERS = np.array([0.0, 0.0, 0.045])
+"""From the point between the fingers to the one by which the hand is moved."""
 ABOVE = 0.15
 """Metres over the table at which the hand is clear of what stands on it."""
 _NO_GRASP = "the expert grasps nothing here"
@@ -24,13 +26,19 @@ NEEDS = {"grasps": _NO_GRASP, "carries": _NO_LIFT, "distractors": _ALONE}
 
 def approach(rng: np.random.Generator, twin: Twin, low: float = 0.2, high: float = 0.7) -> int:
     """A step on the way to the object, between these shares of it."""
-    until = twin.touch_step or twin.move_step or twin.trace.steps
+    until = twin.touch_step or _moves(twin) or twin.trace.steps
     return int(rng.uniform(low, high) * until)
+
+
+def _moves(twin: Twin) -> int | None:
+    place = twin.trace.object_position
+    far = np.flatnonzero(np.linalg.norm(place - place[0], axis=1) > 0.01)
+    return int(far[0]) if len(far) else None
 
 
 def transport(rng: np.random.Generator, twin: Twin, low: float = 0.1, high: float = 0.8) -> int | None:
     """A step at which the object is on its way, between these shares of it; None where that is too short."""
-    start, end = twin.lift_step or twin.move_step, twin.success_step
+    start, end = twin.lift_step or _moves(twin), twin.success_step
     if start is None or end is None or end - start < 5:
         return None
     return start + max(1, int(rng.uniform(low, high) * (end - start)))

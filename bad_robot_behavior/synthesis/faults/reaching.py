@@ -111,7 +111,7 @@ class Overshoot:
         step = transport(rng, twin, 0.7, 0.95)
         if step is None:
             return None
-        return {"inject_step": step, "beyond": float(rng.uniform(0.08, 0.25)), "returns": bool(rng.random() < 0.5)}
+        return {"inject_step": step, "beyond": float(rng.uniform(0.08, 0.18)), "returns": bool(rng.random() < 0.5)}
 
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
         start = parameters["inject_step"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bad_robot_behavior.synthesis import measure
-from bad_robot_behavior.synthesis.faults.moments import ABOVE, NEEDS, Floats, approach
+from bad_robot_behavior.synthesis.faults.moments import ABOVE, FINGERS, NEEDS, Floats, approach
 from bad_robot_behavior.synthesis.motions import CLOSE, OPEN, follow, go_to, hold
 from bad_robot_behavior.synthesis.tasks import Task
 from bad_robot_behavior.synthesis.twin import Twin
@@ -51,7 +51,7 @@ class Shove:
         thing, way = world.object_position, (world.goal - world.object_position)[:2]
         far = float(np.linalg.norm(way))
         way = way / max(far, 1e-6)
-        z = float(thing[2]) + (world.target - world.tcp)[2]
+        z = float(thing[2] + FINGERS[2])
         behind = thing[:2] - 0.09 * way
         until = thing[:2] + (far - 0.03 - parameters["short"]) * way
         yield from go_to(world, np.array([*behind, world.table + ABOVE]), CLOSE, 80)
@@ -68,7 +68,7 @@ class Almost:
         return None
 
     def draw(self, rng: np.random.Generator, twin: Twin) -> Parameters | None:
-        left, share = measure.to_goal(twin.trace), float(rng.uniform(0.1, 0.35))
+        left, share = measure.to_goal(twin.trace), float(rng.uniform(0.2, 0.45))
         done = twin.success_step or twin.trace.steps
         near = np.flatnonzero(left[:done] <= share * np.linalg.norm(twin.start - twin.trace.goal))
         step = int(near[0]) if len(near) else done - 2
@@ -76,7 +76,7 @@ class Almost:
 
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
         step = parameters["inject_step"]
-        place = twin.target[step - 1]
+        place = world.tcp + FINGERS  # the hand lags behind what it was told
         # The gripper does what the twin's does at the goal; then the arm rests.
         yield from follow(world, twin, step, edit=lambda _, target, grip: (place, grip))
         yield from hold(world, 10, float(twin.trace.action[-1, 3]))

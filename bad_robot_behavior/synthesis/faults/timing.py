@@ -64,7 +64,7 @@ class Timeout(Slow):
         done = twin.success_step or twin.trace.steps
         step = int(share * done)
         # At the limit it has come this far on what was left of its way.
-        reached = rng.uniform(0.3, 0.9) * (done - step)
+        reached = rng.uniform(0.6, 0.95) * (done - step)
         return {"inject_step": step, "factor": float((limit - step) / max(reached, 1.0))}
 
 
@@ -79,7 +79,7 @@ class Hesitation:
         done = (twin.success_step or twin.trace.steps) - 2
         number = int(rng.integers(1, 4))
         steps = sorted({int(step) for step in rng.uniform(0.15, 0.95, number) * done})
-        return {"inject_step": steps[0], "at": steps, "pause": [int(n) for n in rng.integers(25, 70, len(steps))]}
+        return {"inject_step": steps[0], "at": steps, "pause": [int(n) for n in rng.integers(35, 90, len(steps))]}
 
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
         steps = parameters["at"]

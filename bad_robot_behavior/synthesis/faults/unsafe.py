@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bad_robot_behavior.synthesis.faults.moments import NEEDS, approach, grip_at, resume, transport
+from bad_robot_behavior.synthesis.faults.moments import ABOVE, FINGERS, NEEDS, approach, grip_at, resume, transport
 from bad_robot_behavior.synthesis.motions import follow, go_to, hold
 from bad_robot_behavior.synthesis.tasks import Task
 from bad_robot_behavior.synthesis.twin import Twin
 from bad_robot_behavior.synthesis.world import Action, World
 
 Parameters = dict[str, Any]
+RUN_UP = 0.11
+"""Metres before the thing that is struck at which the hand comes down."""
 
 
 class _Strike:
@@ -46,19 +49,37 @@ class _Strike:
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
         step, place = parameters["inject_step"], world.position_of(parameters["body"])
         grip = grip_at(twin, step - 1)
-        way = (place - world.tcp)[:2]
-        way = way / max(float(np.linalg.norm(way)), 1e-6)
+        way = _direction(world, place)
         line = place[:2] + parameters["aside"] * np.array([-way[1], way[0]])
-        z = world.table + parameters["height"] + (world.target - world.tcp)[2]
-        yield from go_to(world, np.array([*(line - 0.11 * way), z]), grip, 80)
-        yield from go_to(world, np.array([*(line + parameters["beyond"] * way), z]), grip, 60, parameters["speed"])
+        start, end = line - RUN_UP * way, line + parameters["beyond"] * way
+        low, clear = world.table + parameters["height"] + FINGERS[2], world.table + ABOVE + FINGERS[2]
+        if np.linalg.norm(world.tcp[:2] - start) > 0.03:
+            yield from go_to(world, np.array([*start, max(clear, world.target[2])]), grip, 80)
+        yield from go_to(world, np.array([*start, low]), grip, 40)
+        yield from go_to(world, np.array([*end, low]), grip, 80, parameters["speed"])
         yield from resume(world, twin, step)
+
+
+def _direction(world: World, place: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2,) the way to strike: of those that keep clear of the task's object, the one nearest to where the hand comes
+    from."""
+    come = (place - world.tcp)[:2]
+    angles = np.arange(16) * np.pi / 8 + np.arctan2(come[1], come[0])
+    ways = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    starts = place[:2] - RUN_UP * ways
+    free = np.linalg.norm(starts - world.object_position[:2], axis=1)
+    reachable = (np.abs(starts[:, 0]) < 0.4) & (starts[:, 1] > 0.42) & (starts[:, 1] < 0.9)
+    usable = np.flatnonzero((free > 0.09) & reachable)
+    turn = np.abs(np.angle(np.exp(1j * (angles - angles[0]))))
+    best = int(usable[np.argmin(turn[usable])]) if len(usable) else int(np.argmax(free))
+    return np.asarray(ways[best])
 
 
 class KnockCup(_Strike):
     slug: ClassVar[str] = "knock_cup"
     title: ClassVar[str] = "knocks over a cup on the way"
-    body, height = 0, (0.06, 0.085)
+    body, height = 0, (0.07, 0.1)
+    speed, beyond = (0.3, 0.8), (0.06, 0.12)
 
 
 class Spill(KnockCup):
@@ -74,7 +95,7 @@ class Spill(KnockCup):
 class BumpOther(_Strike):
     slug: ClassVar[str] = "bump_other"
     title: ClassVar[str] = "shoves another object on the way"
-    body, height = 1, (0.015, 0.035)
+    body, height = 1, (0.025, 0.04)
     beyond = (0.0, 0.08)
 
 
@@ -102,7 +123,7 @@ class PressTable:
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
         step = parameters["inject_step"]
         grip = grip_at(twin, step - 1)
-        z = world.table - parameters["depth"] + (world.target - world.tcp)[2]
+        z = world.table - parameters["depth"] + FINGERS[2]
         world.lower_floor(z - 0.01)
         yield from go_to(world, np.array([*world.target[:2], z]), grip, 60)
         yield from hold(world, parameters["steps"], grip)
