@@ -16,6 +16,7 @@ from bad_robot_behavior.curation.scrub.persons import Persons, fold
 
 VERSION = 2  # raise it when the same text would come out otherwise
 
+_MAX_ROUNDS = 5
 _TAKEN, _PUBLIC = 1, 2  # a public address stays, unless it holds the name of a person of the session
 _SAME = dict.fromkeys("\u3002\uff61", ".") | dict.fromkeys(
     "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d", "-"
@@ -62,10 +63,20 @@ class SessionText:
         return self._done[key]
 
     def _scrub(self, text: str, camera: bool) -> tuple[str, tuple[Found, ...]]:
+        """Replace until nothing more is found: a tagger reads a sentence with placeholders otherwise than without."""
+        found: list[Found] = []
+        for _ in range(_MAX_ROUNDS):
+            text, more = self._round(text, camera)
+            if not more:
+                break
+            found += more
+        return text, tuple(found)
+
+    def _round(self, text: str, camera: bool) -> tuple[str, list[Found]]:
         seen, origin = shadow(text)
         found = sorted(self._find(seen, camera))
         if not found:
-            return text, ()
+            return text, []
         pieces = []
         at = 0
         for start, end, kind, value in found:
@@ -73,8 +84,7 @@ class SessionText:
             after = end if origin is None else origin[end - 1] + 1
             pieces += [text[at:first], f"<{kind}_{self._number(kind, value)}>"]
             at = after
-        values = tuple(Found(kind, seen[start:end]) for start, end, kind, _ in found)
-        return "".join([*pieces, text[at:]]), values
+        return "".join([*pieces, text[at:]]), [Found(kind, seen[start:end]) for start, end, kind, _ in found]
 
     def _find(self, text: str, camera: bool) -> Iterator[tuple[int, int, str, str]]:
         marks = bytearray(len(text))

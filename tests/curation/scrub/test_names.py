@@ -30,7 +30,7 @@ def scrub_text_of(text: str, camera: bool) -> str:
 
 
 def test_names_are_found(names: Names) -> None:
-    items = [item for item in planted(per_kind=0, names=100, seed=3) if item.kind == "name"]
+    items = [item for item in planted(per_kind=0, names=75, seed=3) if item.kind == "name"]
     missed = [item.text for item in items if leaks(item, scrub_text(item.text, names=names))]
     assert len(missed) <= len(items) // 20, missed
 
@@ -56,7 +56,7 @@ def test_two_short_parts_are_a_name_together(names: Names) -> None:
     assert scrub_text("B almost crushed the hand of Bo Li.", names=names) == "B almost crushed the hand of <PERSON_1>."
 
 
-@pytest.mark.parametrize("text", ["Policy Bはとても遅かった。", "", "A", "Ә" * 50, "the cup fell", "Ann " * 9000])
+@pytest.mark.parametrize("text", ["Policy Bはとても遅かった。", "", "A", "Ә" * 50, "the cup fell", "Ann " * 2000])
 def test_any_text_comes_through_and_twice_is_once(names: Names, text: str) -> None:
     once = scrub_text(text, names=names)
     assert scrub_text(once, names=names) == once
