@@ -75,7 +75,7 @@ def synthesize_dump(out: Path, settings: Settings, workers: int = 1) -> Report:
     there = _facts(out)
     if there is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SynthesisError(f"{out}: is there already and is no dump of this command; give the path of a new folder")
-    if there is not None and there["settings"] != msgspec.to_builtins(settings):
+    if there is not None and there["settings"] != settings.as_json():
         raise SynthesisError(f"{out}: holds a dump of other arguments; give the path of a new folder")
     whole = out.with_name(out.name + ".set")
     report = synthesize(whole, settings, workers)
@@ -124,7 +124,7 @@ def _write(folder: Path, part: Path, settings: Settings) -> int:
             "total_sessions": number + 1,
         },
     )
-    facts = {"settings": msgspec.to_builtins(settings), "planted": planted}
+    facts = {"settings": settings.as_json(), "planted": planted}
     (part / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     _write_truth(part / TRUTH, rows)
     return number + 1

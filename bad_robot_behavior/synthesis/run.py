@@ -194,7 +194,7 @@ def _finish(out: Path, progress: Path, chosen: Sequence[tuple[Plan, Made]], sett
         license=LICENSE,
         attribution=ATTRIBUTION,
         tie_band=TIE_BAND,
-        arguments=msgspec.to_builtins(settings),
+        arguments=settings.as_json(),
     )
     write_json(progress / SET_FILE, whole)
     (progress / SET_FILE).replace(out / SET_FILE)
@@ -235,7 +235,7 @@ def _is_whole(out: Path, settings: Settings, generator: str) -> bool:
         there = msgspec.json.decode((out / SET_FILE).read_bytes(), type=SyntheticSet)
     except msgspec.MsgspecError as error:
         raise SynthesisError(f"{out / SET_FILE}: is not what this command writes; give a new folder") from error
-    if there.generator != generator or there.arguments != msgspec.to_builtins(settings):
+    if there.generator != generator or there.arguments != settings.as_json():
         raise SynthesisError(f"{out}: holds a set of other arguments or versions; give the path of a new folder")
     shutil.rmtree(out / PROGRESS, ignore_errors=True)  # a kill came between the last two steps
     return True

@@ -69,6 +69,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def file_fps(self) -> float:
         return self.fps or CONTROL_HZ / self.steps_per_frame
 
+    def as_json(self) -> dict[str, Any]:
+        """As they are read back from a file, with lists for tuples."""
+        found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        return found
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One scene to make. Sent to a worker, so it holds no open things."""
