@@ -28,7 +28,8 @@ def page(results: Results, release: Release, predictions: Sequence[Predictions])
         _overview(results),
     ]
     body += [_task(results, result) for result in results.tasks]
-    body += [strips.worst(results, release, predictions), _notes(results), _definitions(results)]
+    body += [strips.worst(results, release, predictions), _humans(results), _notes(results)]
+    body.append(_definitions(results))
     return parts.document(f"Benchmark on {results.release['name']} {results.release['version']}", "".join(body))
 
 
@@ -108,13 +109,64 @@ def _notes(results: Results) -> str:
             text.append(f"<ul>{errors}</ul>\n")
     if all(item.floor for item in results.scorers):
         text.append("<p>No predictions were given; only the floors are shown.</p>\n")
-    truths = results.ground_truths
-    text.append(
-        f"<p>Of {truths.pairs} pairs with a preference and two scores, {truths.both_decided} are decided by both and "
-        f"{truths.agree} of these agree; {truths.score_tied_only} are tied by score only, "
-        f"{truths.preference_tied_only} by preference only, {truths.both_tied} by both.</p>\n"
-    )
     return "".join(text)
+
+
+def _humans(results: Results) -> str:
+    humans, truths = results.evaluators, results.ground_truths
+    facts = [
+        (
+            "Score against preference",
+            f"{truths.agree} of {truths.both_decided}",
+            f"pairs that both decide; {truths.score_tied_only} more are tied by score only, "
+            f"{truths.preference_tied_only} by preference only, {truths.both_tied} by both",
+        ),
+        (
+            "Agreement of evaluators (Krippendorff's alpha)",
+            parts.number(humans.agreement),
+            f"{humans.agreement.n} pairs that several judged, {humans.evaluators} evaluators",
+        ),
+        (
+            "Preferred: the rollout shown first",
+            parts.number(humans.first_preferred),
+            f"{humans.first_preferred.n} decided choices; 0.5 without an order effect",
+        ),
+        (
+            "Score of the first less that of the second",
+            parts.number(humans.first_scored_higher),
+            f"{humans.first_scored_higher.n} pairs; 0 without an order effect",
+        ),
+    ]
+    if humans.site_share is not None:
+        chance = "" if humans.site_p is None else f"; by chance as much in {humans.site_p:.3f} of the draws"
+        facts.append(
+            ("Variance of scores between sites", f"{humans.site_share:.1%}", f"sites differ in tasks too{chance}")
+        )
+    text = "".join(
+        f"<tr><td>{escape(what)}</td><td>{number}</td><td>{escape(over)}</td></tr>\n" for what, number, over in facts
+    )
+    sections = ["<h2>The humans</h2>\n", parts.plain_table(("what", "value", "over"), text)]
+    if humans.sites:
+        rows = "".join(
+            f"<tr><td>{escape(row.site)}</td><td>{parts.number(row.score)}</td><td>{row.score.n}</td>"
+            f"<td>{parts.number(row.ties)}</td><td>{row.ties.n}</td><td>{row.score.sessions}</td></tr>\n"
+            for row in humans.sites
+        )
+        head = ("site", "mean score", "rollouts", "share of ties", "choices", "sessions")
+        sections.append(parts.plain_table(head, rows))
+    if humans.policies:
+        rows = "".join(
+            f"<tr><td>{escape(row.policy)}</td><td>{parts.number(row)}</td><td>{row.comparisons}</td>"
+            f"<td>{row.wins}</td><td>{row.ties}</td><td>{row.losses}</td></tr>\n"
+            for row in humans.policies
+        )
+        head = ("policy", "strength", "comparisons", "won", "tied", "lost")
+        note = (
+            "Strengths are on a log scale with mean 0 (Bradley-Terry with Davidson's ties). A policy that won or lost "
+            "every comparison has none."
+        )
+        sections.append(f'{parts.plain_table(head, rows)}<p class="note">{note}</p>\n')
+    return "".join(sections)
 
 
 def _definitions(results: Results) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bad_robot_behavior import __version__
 from bad_robot_behavior.benchmark import tasks as task_files
+from bad_robot_behavior.benchmark.evaluators import study
 from bad_robot_behavior.benchmark.intervals import Difference, estimate
 from bad_robot_behavior.benchmark.measures import MEASURES, Counted, Measured
 from bad_robot_behavior.benchmark.metrics import Aggregation, Ints
@@ -68,6 +69,7 @@ def evaluate(
         scorers=tuple(run.summary for run in (*runs, *beside)),
         tasks=tuple(_run(world, task, runs, beside, draws, seed) for task in chosen),
         ground_truths=world.agreement(),
+        evaluators=study(world, draws=draws, seed=seed),
     )
 
 

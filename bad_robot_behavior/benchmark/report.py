@@ -76,7 +76,7 @@ def table(results: Results) -> str:
     ]
     for result in results.tasks:
         lines += ["", *_task(result)]
-    return "\n".join([*lines, "", *_agreement(results), *_coverage(results)])
+    return "\n".join([*lines, "", *_agreement(results), *_evaluators(results), *_coverage(results)])
 
 
 def pooled_rows(result: TaskResult) -> Iterator[tuple[Measure, list[Measure]]]:
@@ -169,6 +169,33 @@ def _agreement(results: Results) -> list[str]:
         f"and these agree on {truths.agree}{share}; tied by score only {truths.score_tied_only}, by preference only "
         f"{truths.preference_tied_only}, by both {truths.both_tied}"
     ]
+
+
+def _evaluators(results: Results) -> list[str]:
+    humans = results.evaluators
+    lines = [
+        f"Agreement of evaluators (Krippendorff's alpha): {show(humans.agreement)} over {humans.agreement.n} pairs "
+        f"that several judged; {humans.evaluators} evaluators",
+        f"Order: the rollout shown first was preferred {show(humans.first_preferred)} of {humans.first_preferred.n} "
+        f"decided choices, and scored {show(humans.first_scored_higher)} higher over {humans.first_scored_higher.n}",
+    ]
+    if humans.site_share is not None:
+        chance = "" if humans.site_p is None else f" (by chance as much in {humans.site_p:.3f} of the draws)"
+        lines.append(f"Sites: {humans.site_share:.1%} of the variance of scores lies between them{chance}")
+        head = ("site", "mean score", "rollouts", "ties", "choices", "sessions")
+        body = [
+            (row.site, show(row.score), str(row.score.n), show(row.ties), str(row.ties.n), str(row.score.sessions))
+            for row in humans.sites
+        ]
+        lines += _align(head, body)
+    if humans.policies:
+        head = ("policy", "strength (Bradley-Terry, Davidson)", "comparisons", "won", "tied", "lost")
+        rows = [
+            (row.policy, show(row), str(row.comparisons), str(row.wins), str(row.ties), str(row.losses))
+            for row in humans.policies
+        ]
+        lines += _align(head, rows)
+    return lines
 
 
 def _coverage(results: Results) -> list[str]:

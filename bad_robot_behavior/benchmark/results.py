@@ -110,6 +110,44 @@ class GroundTruths(Record, frozen=True, kw_only=True):
     both_tied: int
 
 
+class Counted(Number, frozen=True, kw_only=True):
+    """A number about the humans, with what it is over and the sessions that it rests on."""
+
+    n: int
+    sessions: int
+
+
+class Site(Record, frozen=True, kw_only=True):
+    """One place where rollouts were judged: their mean score, and the share of its choices that were ties."""
+
+    site: str
+    score: Counted
+    ties: Counted
+
+
+class PolicyRank(Number, frozen=True, kw_only=True):
+    """A policy and its strength on the log scale of `ranking`; None where its wins and losses leave it without one."""
+
+    policy: str
+    comparisons: int
+    wins: int
+    ties: int
+    losses: int
+
+
+class Evaluators(Record, frozen=True, kw_only=True):
+    """What the humans' judgements say about the humans, and about the policies. `evaluators` defines the numbers."""
+
+    evaluators: int
+    agreement: Counted
+    first_preferred: Counted
+    first_scored_higher: Counted
+    sites: tuple[Site, ...]
+    site_share: float | None
+    site_p: float | None
+    policies: tuple[PolicyRank, ...]
+
+
 class Results(Record, frozen=True, kw_only=True):
     """Everything an evaluation found."""
 
@@ -123,6 +161,7 @@ class Results(Record, frozen=True, kw_only=True):
     scorers: tuple[Scored, ...]
     tasks: tuple[TaskResult, ...]
     ground_truths: GroundTruths
+    evaluators: Evaluators
 
     def task(self, name: str) -> TaskResult:
         """The result of that task. Raises KeyError where it was not asked for."""
