@@ -76,7 +76,7 @@ def init(folder: Path) -> None:
 @click.option("--release", type=FILE, help="The release that a predictions file belongs to.")
 @as_json
 def validate(path: Path, release: Path | None, as_json: bool) -> None:
-    """Name every defect of a lab folder, a RoboArena dump, a release or a predictions file, with its place and cure.
+    """Name every defect of a lab folder, dump, synthetic set, release or predictions file, with place and cure.
 
     Example: bad-robot validate my-lab
     """

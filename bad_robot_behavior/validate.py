@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from tqdm import tqdm
@@ -33,7 +34,9 @@ def validate(path: Path, release: Path | None = None) -> tuple[str, list[Defect]
 
         return "release", check_release(path)
     if (path / "evaluation_sessions").is_dir():
-        return "RoboArena dump", _check_dump(path)
+        return "RoboArena dump", _check_source(path, "roboarena")
+    if (path / "synthetic.json").is_file():
+        return "synthetic set", _check_source(path, "synthetic")
     from bad_robot_behavior.curation.sources.folder import is_lab_folder
 
     if is_lab_folder(path):
@@ -41,7 +44,8 @@ def validate(path: Path, release: Path | None = None) -> tuple[str, list[Defect]
     what = "does not exist" if not path.exists() else "is none of these"
     raise BadRobotError(
         f"{path}: {what}: a lab folder (lab.yaml, session.yaml or mp4 files in it), a RoboArena dump "
-        "(evaluation_sessions/), a release (release.json), a predictions file (.parquet) or a recipe (.yaml)"
+        "(evaluation_sessions/), a synthetic set (synthetic.json), a release (release.json), a predictions file "
+        "(.parquet) or a recipe (.yaml)"
     )
 
 
@@ -63,12 +67,12 @@ def _check_lab(folder: Path) -> list[Defect]:
     return defects + _screen(rollouts)
 
 
-def _check_dump(folder: Path) -> list[Defect]:
-    """Read a dump as a build would, and report what a build would reject."""
-    from bad_robot_behavior.curation.sources.roboarena import RoboArena
+def _check_source(folder: Path, kind: Literal["roboarena", "synthetic"]) -> list[Defect]:
+    """Read a dump or set as a build would, and report what a build would reject."""
+    from bad_robot_behavior.curation.sources import open_source
     from bad_robot_behavior.curation.stage import Store
 
-    source = RoboArena(SourceSettings(name="roboarena", kind="roboarena", path=str(folder)), folder)
+    source = open_source(SourceSettings(name=kind, kind=kind, path=str(folder)), folder)
     rollouts: list[Rollout] = []
     defects: list[Defect] = []
     with tempfile.TemporaryDirectory() as scratch:

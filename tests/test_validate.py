@@ -15,6 +15,7 @@ from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.validate import validate
 from tests.dumps import write_dump, write_recipe
 from tests.factories import make_video
+from tests.synthetic_sets import write_set
 
 
 def black(path: Path, num_frames: int = 12) -> Path:
@@ -140,3 +141,11 @@ def test_a_recipe_that_cannot_be_built(changes: dict[str, object], says: str, tm
     assert says in defect.message
     kind, (defect,) = validate(write_recipe(tmp_path / "recipe.yaml", tmp_path / "nowhere"))
     assert "nowhere" in defect.message
+
+
+def test_a_synthetic_set(tmp_path: Path) -> None:
+    root = write_set(tmp_path / "set")
+    assert validate(root) == ("synthetic set", [])
+    (root / "scenes" / "pick-place-0" / "drop" / "wrist.mp4").unlink()
+    _, defects = validate(root)
+    assert [defect.rule for defect in defects] == ["synthetic.no_video", "synthetic.pair"]
