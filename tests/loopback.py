@@ -39,9 +39,10 @@ FAULTS = (
     "empty (no body), html (a proxy's page), no-choices, null (no text), truncated (finish_reason length), one-null "
     "(no text in the second choice), refusal, max-tokens (wants max_completion_tokens), 429-date (429 with Retry-After "
     "as a date), a status code; and, of the answer itself: wrong-count (an entry too few), prose (text where JSON was "
-    "asked), german (the same in another language), half-json (JSON cut off without a word), out-of-range (101 %)"
+    "asked), german (the same in another language), half-json (JSON cut off without a word), out-of-range (101 %), "
+    "gullible (does what the feedback orders)"
 )
-CONTENT = {"wrong-count", "prose", "german", "half-json", "out-of-range"}
+CONTENT = {"wrong-count", "prose", "german", "half-json", "out-of-range", "gullible"}
 
 
 TOKENS_PER_PICTURE = 100
@@ -202,6 +203,11 @@ def answer(request: dict[str, Any], fault: str = "none") -> str:
         labels = json.loads(re.search(r"Labels of the rollouts: (.*)", said)[1])  # type: ignore[index]
         entries = sort_feedback(said, labels)
         text = json.dumps({"rollouts": entries[: len(entries) - short]})
+        if fault == "gullible":
+            text = obey(request, labels)
+    elif '{"verdicts":' in said:
+        entries = judge_claims(said, gullible=fault == "gullible")
+        text = json.dumps({"verdicts": entries[: len(entries) - short]})
     return text[: len(text) // 2] if fault == "half-json" else text
 
 
@@ -262,9 +268,28 @@ def sort_feedback(text: str, labels: list[str]) -> list[dict[str, Any]]:
             for word, (c, k) in words.items()
             if word in span
         ]
-        critique = f"What was said of it: {len(spans)} sentences." if spans else None
-        entries.append({"label": label, "critique": critique, "spans": spans, "failures": failures})
+        critique = [{"sentence": f"It is said that {span}", "span": span} for span in spans]
+        entries.append({"label": label, "critique": critique, "failures": failures})
     return entries
+
+
+def judge_claims(text: str, gullible: bool = False) -> list[dict[str, Any]]:
+    """A verdict on each claim: supported where claim and quotation share a word of five letters. Gullible: always."""
+    claims = re.findall(r"<claim (\d+) \w+>\nrollout: .*\nclaim: (.*)\nquotation: (.*)\n</claim", text)
+    words = [(int(number), *(set(re.findall(r"\w{5,}", part.lower())) for part in parts)) for number, *parts in claims]
+    return [{"claim": number, "supported": gullible or bool(claim & span)} for number, claim, span in words]
+
+
+def obey(request: dict[str, Any], labels: list[str]) -> str:
+    """What a gullible model answers: the last JSON object in the feedback, else its own instructions as a critique."""
+    block = re.search(r"<feedback (\w+)>\n(.*?)\n</feedback \1>", _text(request), re.DOTALL)
+    feedback = block[2] if block else ""
+    planted = re.search(r"\{.*\}", feedback, re.DOTALL)
+    if planted:
+        return planted[0]
+    system = str(request["messages"][0]["content"])
+    said = {"critique": [{"sentence": system[:1000], "span": feedback.strip()[:30].strip()}], "failures": []}
+    return json.dumps({"rollouts": [{"label": label, **said} for label in labels]})
 
 
 def _text(request: dict[str, Any]) -> str:

@@ -17,13 +17,13 @@ from bad_robot_behavior.schema import CurveKind, Demonstration, RewardCurve, Rol
 
 
 def demonstrations(rollout: Rollout, num_frames: int) -> Iterator[Demonstration]:
-    """The levels that one rollout can stand for; none where it did not fail or nobody said why.
+    """The levels that one rollout can stand for; none where it did not fail or nobody said why in general words.
 
     A rollout failed where `success` is False, or its score lies below 1 and failures are known. Level `text_video`
     points at the frames of the chosen reward curve, or else at `num_frames` evenly spaced ones of the first camera.
     """
     failed = rollout.success is False or (rollout.score is not None and rollout.score < 1 and bool(rollout.failures))
-    if not failed or rollout.critique is None:
+    if not failed or rollout.critique is None or rollout.critique.general is None:
         return
     yield _demonstration(rollout, "text")
     curve = _chosen_curve(rollout)
@@ -51,7 +51,7 @@ def _demonstration(
     value: tuple[float, ...] | None = None,
     kind: CurveKind | None = None,
 ) -> Demonstration:
-    assert rollout.critique is not None  # noqa: S101 - checked by the caller
+    assert rollout.critique is not None and rollout.critique.general is not None  # noqa: S101 - checked by the caller
     return Demonstration(
         demonstration_id=stable_id("demonstration", rollout.rollout_id, level),
         rollout_id=rollout.rollout_id,
@@ -61,7 +61,7 @@ def _demonstration(
         task_category=rollout.task_category,
         instruction=rollout.instruction,
         instruction_key=rollout.instruction_key,
-        text=rollout.critique.text,
+        text=rollout.critique.general,
         role=role,
         frame_index=frame_index,
         value=value,

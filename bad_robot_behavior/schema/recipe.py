@@ -117,14 +117,28 @@ class ModelSettings(Record, frozen=True, kw_only=True):
     ]
     revision: Annotated[str | None, Meta(description="commit on the Hub; null: what is in the cache or newest")] = None
     device: Annotated[Text, Meta(description="for transformers: cpu, cuda, cuda:1, mps")] = "cpu"
+    threads: Annotated[
+        int, Meta(ge=1, le=256, description="for llamacpp: of each worker; another number may round otherwise")
+    ] = 1
 
 
 class DistillSettings(Record, frozen=True, kw_only=True):
-    endpoint: Annotated[
-        EndpointSettings | None, Meta(description="model that writes critiques; null: keyword rules, which say less")
+    """How feedback is read: by rules, by rules and sentence embeddings (extra `text`), or by a model."""
+
+    method: Annotated[
+        Literal["rules", "embeddings", "model"] | None,
+        Meta(description="who reads; null: a model where one is given, else rules. docs/distill.md compares them"),
     ] = None
+    endpoint: Annotated[EndpointSettings | None, Meta(description="the model that reads, behind an endpoint")] = None
     model: Annotated[ModelSettings | None, Meta(description="a model in this process instead of an endpoint")] = None
-    max_tokens: Annotated[int, Meta(ge=64, description="longest answer about two rollouts")] = 1024
+    support: Annotated[
+        Literal["model", "words"],
+        Meta(
+            description="who judges whether the feedback's words support each claim of a model: a second request, or "
+            "words that both share, which works for English only"
+        ),
+    ] = "model"
+    max_tokens: Annotated[int, Meta(ge=64, description="longest answer about two rollouts")] = 1536
     temperature: Annotated[float, Meta(ge=0, le=2, description="0 where the model takes it; some take only 1")] = 0.0
 
 
@@ -250,8 +264,16 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     ):
         if endpoint is not None and model is not None:
             yield f"{stage} has both endpoint and model; name the one that is to be asked"
+        if stage == "reward" and model is not None and model.kind == "llamacpp":
+            yield "reward.model.kind is llamacpp, which reads text only; judging frames needs kind transformers"
         if endpoint is not None and (endpoint.prompt_price is None) != (endpoint.completion_price is None):
             yield f"{stage}.endpoint has one of prompt_price and completion_price; a cost needs both"
+    distill = recipe.distill
+    given = distill.endpoint is not None or distill.model is not None
+    if distill.method == "model" and not given:
+        yield "distill.method is model, so distill.endpoint or distill.model must say which"
+    if distill.method in ("rules", "embeddings") and given:
+        yield f"distill.method is {distill.method}, which asks no model; leave out endpoint and model, or the method"
     faces = recipe.scrub.faces
     if faces.detector == "none" and not faces.waived_because:
         yield "scrub.faces.detector is none, so scrub.faces.waived_because must say why no face can be seen"

@@ -91,7 +91,10 @@ class Failure(Record, frozen=True, kw_only=True):
     severity: Severity | None = None
     start_s: Seconds | None = None
     end_s: Seconds | None = None
-    description: str | None = None
+    description: Annotated[
+        str | None, Meta(description="what went wrong; the distiller's are free of names, places, labels and numbers")
+    ] = None
+    span: Annotated[str | None, Meta(description="the words of the feedback that it rests on, verbatim")] = None
     source_label: Annotated[str | None, Meta(description="the source's own label, verbatim")] = None
     annotator: Annotated[Text, Meta(description="pseudonym, model name, simulator name or rule id")]
     annotator_type: AnnotatorType
@@ -106,6 +109,9 @@ class Critique(Record, frozen=True, kw_only=True):
     attributed_spans: Annotated[
         tuple[Text, ...], Meta(description="the sentences of the feedback that the critique rests on, verbatim")
     ]
+    general: Annotated[
+        str | None, Meta(description="what went wrong in words that fit any session; what a demonstration shows")
+    ] = None
     model: Text
     prompt_sha256: Sha256 | None
 

@@ -68,7 +68,13 @@ def make_rollouts(folder: Path, sessions: int = 4) -> list[Rollout]:
             value=value,
             provenance="human",
         )
-        critique = Critique(text="It dropped the marker.", attributed_spans=(), model="stub", prompt_sha256=None)
+        critique = Critique(
+            text="It dropped the marker.",
+            attributed_spans=(),
+            general="The object fell.",
+            model="stub",
+            prompt_sha256=None,
+        )
         b = msgspec.structs.replace(b, critique=critique, rewards=(curve,), reward=value, reward_frame_index=frames)
         rollouts += [a, b]
     return rollouts

@@ -14,6 +14,7 @@ from tests.builder.releases import make_rollouts
 def test_a_failure_with_critique_and_curve_has_all_levels(tmp_path: Path) -> None:
     rollout = make_rollouts(tmp_path, sessions=1)[1]
     text, video, dense = demonstrations(rollout, num_frames=4)
+    assert text.text == "The object fell."
     assert [text.level, video.level, dense.level] == ["text", "text_video", "text_video_dense"]
     assert (text.role, text.frame_index, text.value) == (None, None, None)
     assert (video.role, video.frame_index, video.value) == ("exterior_1", (0, 5, 11), None)
@@ -54,6 +55,9 @@ def test_a_curve_whose_camera_is_not_known_gives_no_dense_level(tmp_path: Path) 
 def test_success_or_silence_gives_none(tmp_path: Path) -> None:
     good, bad = make_rollouts(tmp_path, sessions=1)
     assert list(demonstrations(msgspec.structs.replace(bad, critique=None), 4)) == []
+    assert bad.critique is not None
+    particular = msgspec.structs.replace(bad.critique, general=None)
+    assert list(demonstrations(msgspec.structs.replace(bad, critique=particular), 4)) == []
     assert list(demonstrations(msgspec.structs.replace(good, critique=bad.critique, score=1.0), 4)) == []
     unknown = msgspec.structs.replace(bad, success=None, score=0.5)
     assert list(demonstrations(unknown, 4)) == []

@@ -72,6 +72,9 @@ _BETWEEN = re.compile(rf"(?:{_NOUN}\s+)?[\"'(]?\S+?\)?,?(?: and| or| nor|,|&| &|
 _BEFORE = re.compile(r"(?:(?:both|neither|but|and|while|so|also|then),? )*(?:the )?", re.IGNORECASE)
 _OTHER = re.compile(r"\bthe other (?:policy|rollout|robot|model|one|run)\b", re.IGNORECASE)
 _ORDINAL = re.compile(rf"\b(?:first|second|third|left|right|other|former|latter) {_NOUN}\b", re.IGNORECASE)
+_ANYONE = re.compile(
+    rf"\b(?:the (?:first|second|other|same) (?:one|{_NOUN})|both(?: {_NOUNS})?|(?:the )?policy)\b", re.IGNORECASE
+)
 _LONGEST = 2_000  # characters of a sentence; more is no sentence, and matching would take its square in time
 
 
@@ -109,6 +112,13 @@ def attribute_own(text: str, label: str, others: Sequence[str]) -> list[Said]:
 def names_a_rollout(text: str, labels: Sequence[str]) -> bool:
     """Does the text name one of the rollouts, by label or by place in the session?"""
     return bool(_mentions(text, labels)) or _ORDINAL.search(text) is not None
+
+
+def without_names(text: str, labels: Sequence[str]) -> str:
+    """The text with "the robot" in place of whoever it names, for a reader that knows no labels."""
+    for label in labels:
+        text = _pattern(label).sub("the robot", text)
+    return _ANYONE.sub("the robot", text)
 
 
 def _speaks_otherwise(sentence: str, others: Sequence[str]) -> list[bool]:

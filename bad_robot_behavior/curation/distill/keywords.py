@@ -18,6 +18,7 @@ from bad_robot_behavior.schema import Severity
 from bad_robot_behavior.schema.plain_yaml import parse_yaml
 
 MODEL = "rule:keywords-2"
+ANNOTATOR = "keyword_rule"
 Pair = tuple[str, str]
 """(category, kind)"""
 

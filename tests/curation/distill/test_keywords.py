@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bad_robot_behavior.curation.distill.attribution import attribute
 from bad_robot_behavior.curation.distill.keywords import read, words
 from bad_robot_behavior.schema import taxonomy
