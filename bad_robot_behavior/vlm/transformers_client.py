@@ -1,0 +1,159 @@
+"""Image-text-to-text models of `transformers`, run in this process, from a folder or the Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bad_robot_behavior.errors import BadRobotError, require
+from bad_robot_behavior.schema import ModelSettings
+from bad_robot_behavior.vlm.cache import Cache
+from bad_robot_behavior.vlm.cached import CachedClient
+from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
+from bad_robot_behavior.vlm.wire import lacking
+
+_READ_WHOLE = 2**20
+
+
+class TransformersClient(CachedClient):
+    """A model that AutoModelForImageTextToText loads, with its AutoProcessor. Loaded when it is first needed, so that a
+    run over a full cache loads nothing.
+
+    The seed of a request decides its sample, so the same request gives the same answer on the same machine and
+    versions. Nothing enforces a JSON schema here; the answer is read as strictly all the same. Weights are read from
+    safetensors alone, and no code that comes with a model is run. Raises BadRobotError for a model that is not there
+    or cannot be loaded.
+    """
+
+    def __init__(self, settings: ModelSettings, folder: Path = Path(), cache: Cache | None = None) -> None:
+        require("torch", "transformers")
+        require("transformers", "transformers")
+        local = folder / Path(settings.path).expanduser()
+        self._place = str(local) if local.exists() else settings.path
+        if local.exists() and not (local / "config.json").is_file():
+            raise BadRobotError(f"{local}: is no folder of a model: it has no config.json")
+        if not local.exists() and not _may_be_on_the_hub(settings.path):
+            raise BadRobotError(
+                f"{local}: there is no such folder; model.path is a folder with a model in it, or an id on the Hub"
+            )
+        name = local.resolve().name if local.exists() else settings.path
+        super().__init__(f"{name}@{_fingerprint(local) if local.exists() else settings.revision or 'newest'}", cache)
+        self.settings = settings
+        self._loaded: tuple[Any, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_loaded": None}  # a worker loads its own
+
+    def _send(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
+        answers = {}
+        for key, request in requests.items():
+            answers[key] = self._generate(request)
+            self._keep(request, answers[key])
+        return answers
+
+    def _generate(self, request: Request) -> Answer:
+        import torch
+
+        processor, model = self._load()
+        inputs = self._read(processor, request).to(model.device, dtype=model.dtype)
+        length = inputs["input_ids"].shape[1]
+        longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if longest is not None and length + request.max_tokens > longest:
+            return lacking(
+                "refused",
+                f"the question has {length} tokens and the answer may have {request.max_tokens}; the model reads "
+                f"{longest} in all",
+            )
+        self.counters["requests_sent"] += 1
+        sampling: dict[str, Any] = (
+            {"do_sample": True, "temperature": request.temperature, "top_p": 1.0, "top_k": 0}
+            if request.temperature > 0
+            else {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        )
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(request.seed or 0)
+            try:
+                tokens = model.generate(**inputs, max_new_tokens=request.max_tokens, num_beams=1, **sampling)
+            except torch.OutOfMemoryError as error:
+                raise BadRobotError(
+                    f"model {self.model}: {self.settings.device} has not enough memory for a question of {length} "
+                    "tokens; take fewer frames (num_frames), smaller ones (image_size) or a smaller model"
+                ) from error
+        new = tokens[0, length:]
+        used = {"prompt_tokens": length, "completion_tokens": len(new)}
+        self.counters.update(used | {"requests_answered": 1})
+        if len(new) >= request.max_tokens and not _ends(new, model):
+            return Answer(text=None, lack="empty", error="the answer was cut off at max_tokens", **used)
+        text = processor.batch_decode(new[None], skip_special_tokens=True)[0].strip()
+        if not text:
+            return Answer(text=None, lack="empty", error="the answer has no text", **used)
+        return Answer(text=text, **used)
+
+    def _read(self, processor: Any, request: Request) -> Any:
+        import jinja2
+
+        options = {"tokenize": True, "return_dict": True, "return_tensors": "pt", "add_generation_prompt": True}
+        try:
+            return processor.apply_chat_template([_turn(message) for message in request.messages], **options)
+        except jinja2.TemplateError:  # a model without a system turn reads those words in the first turn
+            first, second, *rest = request.messages
+            joined = Message(second.role, first.parts + second.parts)
+            return processor.apply_chat_template([_turn(message) for message in (joined, *rest)], **options)
+
+    def _load(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            from transformers import AutoModelForImageTextToText, AutoProcessor
+
+            common = {"revision": self.settings.revision, "trust_remote_code": False}
+            try:
+                processor = AutoProcessor.from_pretrained(self._place, **common)
+                model = AutoModelForImageTextToText.from_pretrained(
+                    self._place, dtype="auto", use_safetensors=True, **common
+                )
+                self._loaded = processor, model.to(self.settings.device).eval()
+            except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
+                raise BadRobotError(
+                    f"{self._place}: transformers cannot load it as an image-text-to-text model: "
+                    f"{' '.join(str(error).split())[:300]}"
+                ) from error
+        return self._loaded
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    return {"role": message.role, "content": [_part(part) for part in message.parts]}
+
+
+def _part(part: str | Image) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    import PIL.Image
+
+    return {"type": "image", "image": PIL.Image.open(io.BytesIO(part.data)).convert("RGB")}
+
+
+def _ends(tokens: Any, model: Any) -> bool:
+    stops = model.generation_config.eos_token_id
+    return int(tokens[-1]) in (stops if isinstance(stops, list) else [stops])
+
+
+def _may_be_on_the_hub(path: str) -> bool:
+    return path.count("/") <= 1 and not path.startswith((".", "/", "~"))
+
+
+def _fingerprint(folder: Path) -> str:
+    """Twelve hex digits that stand for a model's files: names, sizes, the content of small ones, the ends of large
+    ones. Two trainings of one model differ in these, and no gigabyte is read for a name."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith("."):
+            size = path.stat().st_size
+            digest.update(f"{path.name}\x1f{size}\x1f".encode())
+            with path.open("rb") as file:
+                digest.update(file.read(_READ_WHOLE))
+                if size > _READ_WHOLE:
+                    file.seek(max(_READ_WHOLE, size - _READ_WHOLE))
+                    digest.update(file.read())
+    return digest.hexdigest()[:12]
