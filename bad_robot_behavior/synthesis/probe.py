@@ -31,9 +31,7 @@ class Probe:
     def __init__(self, model: Any, handled: Iterable[str]) -> None:
         """`handled` are the bodies the robot is meant to touch; what hangs on them counts as them."""
         if model.opt.cone != mujoco().mjtCone.mjCONE_ELLIPTIC:
-            raise ValueError(
-                "the probe reads elliptic friction cones, where a contact's first number is its normal force"
-            )
+            raise ValueError("the probe reads elliptic cones, where a contact's first number is its normal force")
         self._table = _pair_classes(_kinds(model, frozenset(handled)))
         self._peaks = np.zeros(_NONE + 1)
 

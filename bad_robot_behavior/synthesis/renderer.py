@@ -12,14 +12,18 @@ import os
 import subprocess
 import sys
 import weakref
+from collections import OrderedDict
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bad_robot_behavior.errors import BadRobotError, require
 from bad_robot_behavior.synthesis.tasks import View
+
+if TYPE_CHECKING:
+    from bad_robot_behavior.synthesis.world import World
 
 Camera = Literal["exterior_1", "exterior_2", "wrist"]
 CAMERAS: tuple[Camera, ...] = ("exterior_1", "exterior_2", "wrist")
@@ -28,6 +32,7 @@ LIBRARIES = ("egl", "osmesa")
 APT = "apt-get install -y libegl1 libgl1-mesa-dri libosmesa6"
 _TRIAL = "import mujoco; c = mujoco.GLContext(16, 16); c.make_current(); mujoco.MjrContext; c.free()"
 _MAX_GEOMS = 2000
+_KEPT = 4
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
 
 
@@ -104,6 +109,7 @@ class Renderer:
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
         self._cameras = {name: self._camera(name, model, view) for name in CAMERAS}
         _open.add(self)
+        _close_at_exit()
 
     def _camera(self, name: Camera, model: Any, view: View) -> Any:
         camera = self._mujoco.MjvCamera()
@@ -136,8 +142,33 @@ class Renderer:
             _open.discard(self)
 
 
-@atexit.register
-def _close_all() -> None:
-    # Left to the interpreter's end, EGL is gone before its contexts are, and each says so with a traceback.
-    for renderer in list(_open):
-        renderer.close()
+class Studio:
+    """Draws any world at one size, with a renderer for each kind of scene; the latest few are kept."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self._renderers: OrderedDict[Any, Renderer] = OrderedDict()
+
+    def draw(self, world: World, camera: Camera) -> NDArray[np.uint8]:
+        """(height, width, 3) uint8 RGB of the world as it is now; a new array each time."""
+        key = (world.variant, world.task.view)
+        if key not in self._renderers:
+            if len(self._renderers) == _KEPT:
+                self._renderers.popitem(last=False)[1].close()
+            self._renderers[key] = Renderer(world.model, self.width, self.height, world.task.view)
+        self._renderers.move_to_end(key)
+        return self._renderers[key].draw(world.model, world.data, camera)
+
+    def close(self) -> None:
+        """Free all that OpenGL holds."""
+        while self._renderers:
+            self._renderers.popitem()[1].close()
+
+
+@functools.cache
+def _close_at_exit() -> None:
+    """Close what is open before the interpreter ends: EGL is shut down first otherwise, and each context complains.
+
+    What is registered last runs first, so this waits until MuJoCo has registered the end of EGL.
+    """
+    atexit.register(lambda: [renderer.close() for renderer in list(_open)])

@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 
 CUP_RADIUS = 0.036
 CUP_HEIGHT = 0.09
+CLEARANCE = 0.2
+"""Metres above the table over which the robot and what it carries pass over a cup."""
 _WALL = 0.003
 _SIDES = 10
 PARTICLES = 4
@@ -57,7 +59,7 @@ def compiled(variant: Variant) -> Any:
     library = mujoco()
     spec = library.MjSpec.from_file(variant.xml)
     # Along the fingers, from behind the hand's rail, so that both pads and what is between them are seen.
-    spec.body("hand").add_camera(name="wrist", pos=[-0.09, 0.0, 0.09], xyaxes=[0, 1, 0, 0.55, 0, 1], fovy=70)
+    spec.body("hand").add_camera(name="wrist", pos=[-0.09, 0.0, 0.09], xyaxes=[0, -1, 0, 0.5, 0, 1], fovy=70)
     if variant.second is not None:
         _add_second(library, spec, variant.second)
         _add_cup(library, spec)
@@ -123,25 +125,19 @@ def _add_particle(library: Any, spec: Any, number: int) -> None:
     _shape(library, body, f"particle_{number}", "sphere", [_PARTICLE_RADIUS, 0, 0], rgba=list(_PARTICLE_COLOUR))
 
 
-def place(model: Any, cup: Floats, second: Floats, table: float) -> None:
-    """Write the starting places, xy each, into the qpos0 of a copied model."""
-    _place(model, "second", np.array([*second, table + _SECOND_HALF]))
-    _place(model, "cup", np.array([*cup, table]))
+def places(model: Any, cup: Floats, second: Floats, table: float) -> dict[int, Floats]:
+    """The poses of all added bodies where cup and second object stand at these xy: (7,) by their first place in qpos."""
+    positions = {"second": np.array([*second, table + _SECOND_HALF]), "cup": np.array([*cup, table])}
     number = 0
-    while _has(model, f"particle_{number}"):
+    while mujoco().mj_name2id(model, mujoco().mjtObj.mjOBJ_BODY.value, f"particle_{number}") >= 0:
         angle = 2 * np.pi * number / PARTICLES
-        offset = 0.015 * np.array([np.cos(angle), np.sin(angle)])
-        _place(model, f"particle_{number}", np.array([*(cup + offset), table + 2 * _WALL + _PARTICLE_RADIUS]))
+        offset = 0.018 * np.array([np.cos(angle), np.sin(angle)])  # no two of them touch
+        positions[f"particle_{number}"] = np.array([*(cup + offset), table + 2 * _WALL + _PARTICLE_RADIUS])
         number += 1
-
-
-def _has(model: Any, body: str) -> bool:
-    return int(mujoco().mj_name2id(model, mujoco().mjtObj.mjOBJ_BODY.value, body)) >= 0
-
-
-def _place(model: Any, body: str, position: Floats) -> None:
-    start = int(model.jnt_qposadr[model.body_jntadr[model.body(body).id]])
-    model.qpos0[start : start + 7] = [*position, 1, 0, 0, 0]
+    return {
+        int(model.jnt_qposadr[model.body_jntadr[model.body(body).id]]): np.array([*position, 1, 0, 0, 0])
+        for body, position in positions.items()
+    }
 
 
 def paint(model: Any, body: str, colour: str) -> None:
@@ -150,41 +146,38 @@ def paint(model: Any, body: str, colour: str) -> None:
     model.geom_rgba[model.geom_bodyid == number] = [*COLOURS[colour], 1.0]
 
 
-def footprints(model: Any, data: Any, below: float) -> Floats:
-    """(n, 4) x_min, y_min, x_max, y_max of every solid geom of the scene that reaches lower than `below`.
+def footprints(model: Any, data: Any) -> Floats:
+    """(n, 4) x_min, y_min, x_max, y_max of every solid geom of the scene that comes lower than CLEARANCE.
 
-    Left out are planes, the table's own, and what the robot and the added bodies are made of.
+    Left out are the floor, the table, and what the robot and the added bodies are made of.
     """
-    library = mujoco()
-    root = model.body_rootid
-    skip = {model.body(name).id for name in ("base", "mocap", "tablelink", "RetainingWall", "second", "cup")}
+    skip = ("base", "mocap", "tablelink", "RetainingWall", "second", "cup", "world")
     boxes = []
     for geom in range(model.ngeom):
-        body = model.geom_bodyid[geom]
+        root = model.body(model.body_rootid[model.geom_bodyid[geom]]).name
         solid = model.geom_contype[geom] or model.geom_conaffinity[geom]
-        plane = model.geom_type[geom] == library.mjtGeom.mjGEOM_PLANE
-        if not solid or plane or root[body] in skip or model.body(body).name.startswith("particle"):
+        if not solid or root in skip or root.startswith("particle"):
             continue
         centre, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
         turned = data.geom_xmat[geom].reshape(3, 3)
         middle = data.geom_xpos[geom] + turned @ centre
         reach = np.abs(turned) @ half
-        if middle[2] - reach[2] < below:
+        if middle[2] - reach[2] < CLEARANCE:
             boxes.append([*(middle - reach)[:2], *(middle + reach)[:2]])
     return np.array(boxes).reshape(-1, 4)
 
 
 def find_places(
-    rng: np.random.Generator, boxes: Floats, path: Floats, low: Floats, high: Floats, near: Floats
+    rng: np.random.Generator, boxes: Floats, way: Floats, low: Floats, high: Floats, near: Floats
 ) -> tuple[Floats, Floats] | None:
     """Where the cup and the second object can stand: (cup xy, second xy), or None where the scene has no room.
 
-    They keep clear of `boxes` (from `footprints`) and of the way `path` (n, 2) that the hand goes, and stand as near
-    to the point `near` as that lets them, so that the robot can reach them.
+    They keep clear of `boxes` (from `footprints`) and of the places `way` (n, 2) where the gripper comes down, and
+    stand as near to the point `near` as that lets them, so that the robot can reach them.
     """
     candidates = rng.uniform(low, high, size=(400, 2))
     distance = np.linalg.norm(candidates - near, axis=1)
-    free = _clear_of_boxes(candidates, boxes, 0.055) & (_distance_to_path(candidates, path) > 0.125)
+    free = _clear_of_boxes(candidates, boxes, 0.055) & (_distance(candidates, way) > 0.125)
     order = np.argsort(distance + rng.uniform(0, 0.1, size=len(distance)))
     kept = candidates[order][free[order]]
     for cup in kept[:5]:
@@ -201,10 +194,8 @@ def _clear_of_boxes(points: Floats, boxes: Floats, margin: float) -> NDArray[np.
     return clear
 
 
-def _distance_to_path(points: Floats, path: Floats) -> Floats:
-    start, along = path[:-1], np.diff(path, axis=0)
-    length = np.maximum((along**2).sum(axis=1), 1e-9)
-    share = np.clip(((points[:, None] - start) * along).sum(axis=2) / length, 0, 1)
-    nearest = start + share[..., None] * along
-    distance: Floats = np.linalg.norm(points[:, None] - nearest, axis=2).min(axis=1)
+def _distance(points: Floats, way: Floats) -> Floats:
+    if not len(way):
+        return np.full(len(points), np.inf)
+    distance: Floats = np.linalg.norm(points[:, None] - way, axis=2).min(axis=1)
     return distance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from importlib import resources
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import yaml
@@ -44,11 +44,28 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How progress is put together: shares of reaching, grasping and placing, which add up to 1."""
+    """How progress is put together: shares that add up to 1, and what each stage is measured by."""
 
-    reach: float = 0.2
+    reach: float = 0.3
+    """The gripper comes to the object."""
     grasp: float = 0.0
-    place: float = 0.8
+    """The object is held, then lifted."""
+    apply: float = 0.0
+    """The tool comes to what it works on."""
+    place: float = 0.7
+    """The object, or what the tool works on, comes to the goal."""
+    near: float = 0.0
+    """Metres between gripper and object at which it is reached: a mechanism's point is not where it is touched."""
+    lift: float = 0.01
+    """Metres to which the object is lifted in the grasp's stage: above a wall, where one stands in the way."""
+    via: Point | None = None
+    """Metres from the object at which the gripper must be first: above it, or behind it. Half of reaching."""
+    axis: Literal["x", "y", "z"] | None = None
+    """The way to the goal is measured along this axis alone, where the goal lies beside the mechanism's own path."""
+    rest: float = 0.0
+    """Metres from the goal at which the point has arrived, since some goals stand beside it."""
+    apply_rest: float = 0.0
+    """The same for the tool and what it works on."""
 
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,10 +80,14 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Noun phrase without article: `blue marker`."""
     handled: tuple[str, ...]
     """Bodies in the model that the robot is meant to touch; with them go the bodies that hang on them."""
+    point: str | None = None
+    """Site in the model that has to come to the goal, where that is not the point at which the object is handled."""
     carries: bool = False
     """The object must be lifted; shoving it is not doing the task."""
     grasps: bool = False
     """The expert closes the gripper on something, carried or not."""
+    tool: bool = False
+    """The object is a tool, and it is the thing it works on that has to come to the goal."""
     opposite: str | None = None
     """The task of the same scene whose expert does the contrary."""
     limit: Annotated[int, Meta(gt=0, le=500)] = 400
