@@ -18,8 +18,8 @@ NEAR = 0.02
 """Metres farther from the object than the twin was at its first touch that still count as being there."""
 AT_GOAL = 0.02
 """The same for the object and its goal, against the twin's last step."""
-SETTLING = 15
-"""Steps in which a hand that was told to stop comes to rest."""
+RESTS = 0.08
+"""Metres within which a hand that was told to stop comes to rest."""
 OFF_THE_WAY = 0.03
 """Metres between the object's last place and all that it passes in the twin: then it was brought elsewhere."""
 TILTED = 0.2
@@ -83,6 +83,7 @@ def find_cause(trace: Trace, twin: Trace, events: tuple[Event, ...]) -> Cause:
         _wrong_object(facts, events)
         or _reverted(facts, events)
         or _stopped(facts)
+        or _out_of_time(facts, events)
         or _not_reached(facts)
         or _wrong_order(facts)
         or (_not_taken(facts) if twin.held.any() else None)
@@ -114,21 +115,33 @@ def _reverted(facts: _Facts, events: tuple[Event, ...]) -> Cause | None:
 
 
 def _stopped(facts: _Facts) -> Cause | None:
-    """It stood still to the end, or was cut off, and up to there it was where its twin had been."""
+    """It left its twin by staying where it was, while the twin went on to the goal."""
     trace = facts.trace
-    tail = measure.runs(~measure.moving(trace), gap=2, least=rubric.IDLE)
-    stop = tail[-1][0] if tail and tail[-1][1] >= facts.last - 2 else trace.steps
-    if stop == trace.steps and trace.steps >= trace.max_steps:
+    apart = np.flatnonzero(measure.divergence(trace, facts.twin))
+    stop = int(apart[0]) if len(apart) else trace.steps - 1
+    if stop > measure.working_steps(facts.twin):
         return None
-    done = measure.working_steps(facts.twin)
-    if stop > done or measure.divergence(trace, facts.twin)[: max(stop - SETTLING, 0)].any():
+    if np.linalg.norm(trace.tcp[stop:] - trace.tcp[stop], axis=1).max() > RESTS:
         return None
-    at = min(stop, facts.last)
-    if measure.touched(trace)[:stop].any():
+    if trace.held[max(stop - 1, 0)] and not trace.held[-3:].any():
+        return None  # it stands there because it has lost what it had
+    if measure.touched(trace)[: stop + 1].any():
         text = f"It broke off with the object {_cm(facts.left[-1])} from the goal."
-        return Cause("manipulation", "premature_stop", at, facts.last, text)
-    text = f"It stopped {_cm(facts.gap[at])} from the object and never went on."
-    return Cause("no_attempt", "stall", at, facts.last, text)
+        return Cause("manipulation", "premature_stop", stop, facts.last, text)
+    text = f"It stopped {_cm(facts.gap[stop])} from the object and never went on."
+    return Cause("no_attempt", "stall", stop, facts.last, text)
+
+
+def _out_of_time(facts: _Facts, events: tuple[Event, ...]) -> Cause | None:
+    """It went its twin's way, and its time was over before it was done."""
+    trace = facts.trace
+    late = [event for event in events if event.kind in {"slow", "idle"}]
+    ways = [(trace.tcp, facts.twin.tcp), (trace.object_position, facts.twin.object_position)]
+    off = max(float(np.linalg.norm(mine[:, None] - theirs[None], axis=2).min(axis=1).max()) for mine, theirs in ways)
+    if trace.steps < trace.max_steps or not late or off > OFF_THE_WAY:
+        return None
+    kind = "slow" if late[-1].kind == "slow" else "hesitant_or_repeated_attempts"
+    return Cause("poor_execution", kind, late[0].start, facts.last, "Its time was over before it was done.")
 
 
 def _not_reached(facts: _Facts) -> Cause | None:
@@ -139,8 +152,10 @@ def _not_reached(facts: _Facts) -> Cause | None:
     distance = f"It came no closer to the object than {_cm(facts.gap[closest])}"
     if went < 0.03:
         return Cause("no_attempt", "stall", 0, facts.last, f"It never moved more than {_cm(went)}.")
-    shut_there = any(facts.gap[step] < facts.gap[closest] + NEAR for step in measure.closings(trace, facts.twin))
-    tried = facts.gap[closest] <= 0.5 * facts.gap[0] and (shut_there or not facts.twin.held.any())
+    tried = facts.gap[closest] < 0.1
+    if facts.twin.held.any():
+        around = [facts.gap[max(step - 10, 0) : step + 10].min() for step in measure.closings(trace, facts.twin)]
+        tried = any(gap < facts.gap[closest] + NEAR for gap in around)
     if trace.carries and not tried and facts.at_goal_by(trace.steps) is not None:
         return Cause("semantic", "missing_step", 0, facts.last, f"{distance}, but went to where it should be brought.")
     if facts.gap[closest] > 0.5 * facts.gap[0]:
@@ -178,13 +193,13 @@ def _not_taken(facts: _Facts) -> Cause | None:
         angle = np.degrees(measure.turned(trace, facts.twin.hand[facts.twin_touch])[near])
         text = f"Its hand was turned by {angle:.0f} degrees at the object, and it never held it."
         return Cause("reach", "orientation_deviation", near, facts.last, text)
-    if facts.left[-1] < 0.7 * facts.left[0]:
-        text = f"It shoved the object to {_cm(facts.left[-1])} from the goal and never held it."
-        return Cause("grasp", "imprecise_grasp", near, facts.last, text)
     shut = measure.closings(trace, facts.twin)
     last_near = int(np.flatnonzero(facts.gap <= facts.near)[-1]) if facts.first_near is not None else near
     if not shut:
         return Cause("grasp", "no_grasp", near, last_near, "Its gripper stood open at the object and never closed.")
+    if facts.left[-1] < 0.7 * facts.left[0]:
+        text = f"It shoved the object to {_cm(facts.left[-1])} from the goal and never held it."
+        return Cause("grasp", "imprecise_grasp", near, facts.last, text)
     if shut[0] < near - 2 and not any(near - 2 <= step <= last_near + 2 for step in shut):
         text = f"Its gripper had closed {near - shut[0]} steps before it came to the object."
         return Cause("grasp", "timing_error", shut[0], near, text)

@@ -41,10 +41,18 @@ def touched(trace: Trace) -> Flags:
 
 
 def moving(trace: Trace) -> Flags:
-    """(T,) something that the robot commands moves: hand, fingers, or the object."""
-    fingers = np.r_[0.0, np.abs(np.diff(trace.gripper))] > 0.004
-    hand = speed(trace.tcp, trace.control_hz) > rubric.STILL
-    return np.asarray(hand | fingers | (speed(trace.object_position, trace.control_hz) > rubric.STILL))
+    """(T,) something that the robot commands moves on: hand, fingers, or the object. What only trembles does not."""
+    fingers = _drift(trace.gripper[:, None], trace.control_hz) > rubric.FINGERS_STILL
+    hand = _drift(trace.tcp, trace.control_hz) > rubric.STILL
+    return np.asarray(hand | fingers | (_drift(trace.object_position, trace.control_hz) > rubric.STILL))
+
+
+def _drift(points: Floats, control_hz: float) -> Floats:
+    """(T,) units a second, over the ten steps around each step."""
+    at = np.arange(len(points))
+    before, after = np.maximum(at - 5, 0), np.minimum(at + 5, len(points) - 1)
+    way = np.linalg.norm(points[after] - points[before], axis=1)
+    return np.asarray(way * control_hz / np.maximum(after - before, 1))
 
 
 def working_steps(trace: Trace) -> int:

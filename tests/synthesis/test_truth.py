@@ -205,8 +205,8 @@ def test_held_and_brought_elsewhere() -> None:
     short = failed(max_steps=REST)
     carried = short.tcp.copy()
     carried[CARRY - 8 :] = carried[CARRY - 8]
-    incomplete = dataclasses.replace(short, tcp=carried, object_position=np.where(short.held[:, None], carried, START))
-    assert find_cause(incomplete, TWIN, ()).kind == "incomplete_motion"
+    broken_off = dataclasses.replace(short, tcp=carried, object_position=np.where(short.held[:, None], carried, START))
+    assert find_cause(broken_off, TWIN, ()).kind == "premature_stop"
     beyond = short.tcp.copy()
     beyond[CARRY:] += np.linspace(0, 1, REST - CARRY)[:, None] * [0.2, 0, 0]
     misplaced = dataclasses.replace(short, tcp=beyond, object_position=np.where(short.held[:, None], beyond, START))

@@ -28,7 +28,7 @@ class Jitter:
         return {
             "inject_step": approach(rng, twin, 0.1, 0.6),
             "amplitude": float(rng.uniform(0.05, 0.09)),
-            "half_period": int(rng.integers(5, 9)),
+            "half_period": int(rng.integers(7, 12)),
             "direction": [float(np.cos(angle)), float(np.sin(angle)), 0.0],
         }
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior.synthesis.motions import follow, go_to
+from bad_robot_behavior.synthesis.motions import follow, go_to, towards
 from bad_robot_behavior.synthesis.twin import Twin
-from bad_robot_behavior.synthesis.world import Action, World
+from bad_robot_behavior.synthesis.world import METRES_PER_ACTION, Action, World
 
 Floats = NDArray[np.float64]
 
@@ -55,6 +55,14 @@ def release_step(twin: Twin) -> int | None:
 def grip_at(twin: Twin, step: int) -> float:
     """What the twin tells its gripper at that step."""
     return float(twin.trace.action[min(step, twin.trace.steps - 1), 3])
+
+
+def straight(world: World, end: Floats, grip: float, speed: float = 1.0) -> Iterator[Action]:
+    """In a straight line to `end` (3,), which `go_to` does not keep to: each axis has a top speed of its own."""
+    start = world.target
+    length = float(np.linalg.norm(end - start))
+    for share in np.linspace(0, 1, int(length / (METRES_PER_ACTION * speed)) + 2)[1:]:
+        yield towards(world, start + share * (end - start), grip)
 
 
 def resume(world: World, twin: Twin, step: int) -> Iterator[Action]:

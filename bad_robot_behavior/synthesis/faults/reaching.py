@@ -25,7 +25,7 @@ class Miss:
 
     def draw(self, rng: np.random.Generator, twin: Twin) -> Parameters | None:
         # A gripper is lost by 3 cm, a push by more than the width of the hand.
-        low, high = (0.025, 0.06) if twin.trace.held.any() else (0.07, 0.13)
+        low, high = (0.035, 0.07) if twin.trace.held.any() else (0.07, 0.13)
         return {"inject_step": approach(rng, twin, 0.1, 0.5), "offset": inside(rng, twin.start, low, high)}
 
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bad_robot_behavior.synthesis import measure
-from bad_robot_behavior.synthesis.faults.moments import ABOVE, FINGERS, NEEDS, Floats, approach
+from bad_robot_behavior.synthesis.faults.moments import ABOVE, FINGERS, NEEDS, Floats, approach, straight
 from bad_robot_behavior.synthesis.motions import CLOSE, OPEN, follow, go_to, hold
 from bad_robot_behavior.synthesis.tasks import Task
 from bad_robot_behavior.synthesis.twin import Twin
@@ -56,7 +56,7 @@ class Shove:
         until = thing[:2] + (far - 0.03 - parameters["short"]) * way
         yield from go_to(world, np.array([*behind, world.table + ABOVE]), CLOSE, 80)
         yield from go_to(world, np.array([*behind, z]), CLOSE, 40)
-        yield from go_to(world, np.array([*until, z]), CLOSE, 120, parameters["speed"])
+        yield from straight(world, np.array([*until, z]), CLOSE, parameters["speed"])
         yield from hold(world, 15, CLOSE)
 
 

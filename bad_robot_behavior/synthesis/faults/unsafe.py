@@ -8,7 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior.synthesis.faults.moments import ABOVE, FINGERS, NEEDS, approach, grip_at, resume, transport
+from bad_robot_behavior.synthesis.faults.moments import (
+    ABOVE,
+    FINGERS,
+    NEEDS,
+    approach,
+    grip_at,
+    resume,
+    straight,
+    transport,
+)
 from bad_robot_behavior.synthesis.motions import follow, go_to, hold
 from bad_robot_behavior.synthesis.tasks import Task
 from bad_robot_behavior.synthesis.twin import Twin
@@ -56,7 +65,7 @@ class _Strike:
         if np.linalg.norm(world.tcp[:2] - start) > 0.03:
             yield from go_to(world, np.array([*start, max(clear, world.target[2])]), grip, 80)
         yield from go_to(world, np.array([*start, low]), grip, 40)
-        yield from go_to(world, np.array([*end, low]), grip, 80, parameters["speed"])
+        yield from straight(world, np.array([*end, low]), grip, parameters["speed"])
         yield from resume(world, twin, step)
 
 
@@ -78,8 +87,8 @@ def _direction(world: World, place: NDArray[np.float64]) -> NDArray[np.float64]:
 class KnockCup(_Strike):
     slug: ClassVar[str] = "knock_cup"
     title: ClassVar[str] = "knocks over a cup on the way"
-    body, height = 0, (0.07, 0.1)
-    speed, beyond = (0.3, 0.8), (0.06, 0.12)
+    body, height = 0, (0.055, 0.085)
+    speed, beyond, aside = (0.3, 0.8), (0.06, 0.12), (0.015, 0.035)
 
 
 class Spill(KnockCup):
@@ -95,8 +104,8 @@ class Spill(KnockCup):
 class BumpOther(_Strike):
     slug: ClassVar[str] = "bump_other"
     title: ClassVar[str] = "shoves another object on the way"
-    body, height = 1, (0.025, 0.04)
-    beyond = (0.0, 0.08)
+    body, height = 1, (0.02, 0.035)
+    beyond, aside = (0.0, 0.08), (0.02, 0.04)
 
 
 class BrushCup(_Strike):
