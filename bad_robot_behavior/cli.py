@@ -180,6 +180,31 @@ def synthesize(
 
 
 @main.command()
+@click.argument("path", type=FILE)
+@click.option("-o", "--out", type=FILE, required=True, help="Where the set goes: a new folder.")
+@click.option("--edits", default="all", show_default=True, help="Names, with commas between; docs/synthesize.md.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="Only the first rollouts.")
+@as_json
+def edit(path: Path, out: Path, edits: str, seed: int, limit: int | None, as_json: bool) -> None:
+    """Edit the videos of a release or a lab folder: rewound, reversed, frozen, clipped, spliced, asked something else.
+
+    Example: bad-robot edit my-lab -o edited
+    """
+    from bad_robot_behavior.edit import EDITS, summary
+    from bad_robot_behavior.edit import edit as run
+
+    names = tuple(EDITS) if edits == "all" else tuple(name.strip() for name in edits.split(","))
+    report = run(path, out, edits=names, seed=seed, limit=limit)
+    if as_json:
+        import msgspec
+
+        _print_json(msgspec.to_builtins(report))
+    else:
+        click.echo(summary(report))
+
+
+@main.command()
 @click.argument("recipe", type=FILE)
 @click.option("-o", "--out", type=FILE, required=True, help="Where the release goes.")
 @click.option("--work", type=FILE, help="Folder for intermediate results; holds raw text.  [default: OUT.work]")

@@ -140,12 +140,15 @@ class Duplicates:
     def seen(self, rollout: Rollout) -> str | None:
         """Id of the first rollout with the same decoded frames in the same order of cameras; None: this is the first.
 
-        Raises ValueError for a rollout that was not screened.
+        What an injector made is a copy only of another of its kind under the same instruction: a swapped instruction
+        or a force that no camera shows leaves the frames as they were. Raises ValueError where it was not screened.
         """
         content = rollout.provenance.content_sha256
         if not content:
             raise ValueError(f"rollout {rollout.rollout_id} has no content_sha256: it was not screened")
-        key = hashlib.sha256("".join(content).encode()).digest()
+        made = rollout.synthetic.injector if rollout.synthetic else None
+        parts = [*content, made, rollout.instruction_key] if made else content
+        key = hashlib.sha256("".join(parts).encode()).digest()
         first = self._first.setdefault(key, rollout.rollout_id)
         return None if first == rollout.rollout_id else first
 

@@ -118,6 +118,7 @@ class Scene(Record, frozen=True, kw_only=True):
     license: Annotated[str | None, Meta(description="SPDX id, where it is not the set's")] = None
     license_evidence: str | None = None
     attribution: Annotated[str | None, Meta(description="where it is not the set's")] = None
+    robot: Annotated[str | None, Meta(description="where it is not the set's")] = None
     control_hz: Positive
     steps_per_frame: Annotated[int, Meta(gt=0)]
     fps: Positive
@@ -144,9 +145,9 @@ class SyntheticSet(Record, frozen=True, kw_only=True):
     ] = "simulator"
     generator: Annotated[Text, Meta(description="such as bad-robot-behavior 0.2.0 on metaworld 3.1.1, mujoco 3.3.0")]
     renderer: Annotated[Text, Meta(description="name and version; the same frames are promised on one renderer only")]
-    robot: Text
-    license: Annotated[Text, Meta(description="SPDX id")]
-    attribution: Text
+    robot: str | None
+    license: Annotated[str | None, Meta(description="SPDX id")]
+    attribution: str | None
     tie_band: Annotated[Unit, Meta(description="difference of scores up to which a pair is a tie")]
     arguments: dict[str, Any]
 

@@ -190,7 +190,7 @@ class SyntheticFolder:
             source=self.name,
             source_ref=f"{session}/{episode.name}",
             evaluator=scene.evaluator,
-            robot=made.robot or self._settings.robot,
+            robot=scene.robot or made.robot or self._settings.robot,
             instruction=scene.instruction,
             instruction_key=instruction_key(scene.instruction),
             task_category=scene.task_category,
@@ -207,7 +207,7 @@ class SyntheticFolder:
             reward=None if read.chosen is None else read.chosen.value,
             reward_frame_index=None if read.chosen is None else read.chosen.frame_index,
             license=scene.license or made.license,
-            license_evidence=scene.license_evidence if scene.license else f"stated in {SET_FILE} of the set",
+            license_evidence=_evidence(scene, made),
             attribution=scene.attribution or made.attribution,
             synthetic=Synthetic(
                 generator=made.generator,
@@ -256,6 +256,12 @@ def _parameters(scene: Scene, episode: Episode, ids: dict[str, str]) -> str:
         "failure_step": episode.failure_step,
     }
     return msgspec.json.encode(facts, order="deterministic").decode()
+
+
+def _evidence(scene: Scene, made: SyntheticSet) -> str | None:
+    if scene.license:
+        return scene.license_evidence or f"stated in {SCENE_FILE} of the set"
+    return f"stated in {SET_FILE} of the set" if made.license else None
 
 
 def _read_json(path: Path, kind: type[Made]) -> Made:
