@@ -212,12 +212,20 @@ def _not_taken(facts: _Facts) -> Cause | None:
     return Cause("grasp", "no_grasp", near, last_near, "Its gripper closed at the object and did not hold it.")
 
 
+def _was_lifted(trace: Trace) -> bool:
+    height = trace.object_position[:, 2] - trace.object_position[0, 2]
+    return bool((trace.held & (height > rubric.LIFTED)).any())
+
+
 def _not_brought(facts: _Facts) -> Cause | None:
     """It held the object, and the object is not at the goal as the instruction says."""
     trace = facts.trace
     end = measure.holds(trace)[-1][1] if measure.holds(trace) else facts.last
     if end >= facts.last - 2:
-        if facts.at_goal:
+        if trace.carries and facts.at_goal and not _was_lifted(trace):
+            text = f"The object was dragged to {_cm(facts.left[-1])} from the goal and never lifted."
+            return Cause("shortcut", "superficial_success", facts.last, facts.last, text)
+        if facts.at_goal and not facts.twin.held[-1]:
             text = f"It holds the object {_cm(facts.left[-1])} from the goal and has not let go."
             return Cause("grasp", "failed_release", facts.last, facts.last, text)
         closest = int(np.argmin(facts.left))

@@ -10,9 +10,7 @@ from bad_robot_behavior.synthesis.faults.grasping import (
     CloseEarly,
     CloseLate,
     Drop,
-    HoldOn,
     NoGrasp,
-    ReleaseEarly,
     Slip,
 )
 from bad_robot_behavior.synthesis.faults.reaching import Misplace, Miss, Overshoot, Tilt, Yaw
@@ -45,8 +43,6 @@ _ALL: tuple[Fault, ...] = (
     CloseLate(),
     Slip(),
     Drop(),
-    ReleaseEarly(),
-    HoldOn(),
     Miss(),
     Misplace(),
     Tilt(),

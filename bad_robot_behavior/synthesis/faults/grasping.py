@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bad_robot_behavior.synthesis.faults.moments import NEEDS, release_step, transport
+from bad_robot_behavior.synthesis.faults.moments import NEEDS, transport
 from bad_robot_behavior.synthesis.motions import CLOSE, OPEN, follow
 from bad_robot_behavior.synthesis.tasks import Task
 from bad_robot_behavior.synthesis.twin import Twin
@@ -104,36 +104,3 @@ class Drop:
 
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
         yield from follow(world, twin, parameters["inject_step"], edit=lambda step, target, grip: (target, OPEN))
-
-
-class ReleaseEarly:
-    slug: ClassVar[str] = "release_early"
-    title: ClassVar[str] = "lets go a little too soon"
-
-    def applies(self, task: Task) -> str | None:
-        return None if task.carries and task.strict.held is not True else "nothing is let go here"
-
-    def draw(self, rng: np.random.Generator, twin: Twin) -> Parameters | None:
-        release = release_step(twin)
-        if release is None or twin.lift_step is None or release - twin.lift_step < 6:
-            return None
-        early = int(rng.integers(3, min(20, release - twin.lift_step)))
-        return {"inject_step": release - early, "early_steps": early}
-
-    def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
-        yield from follow(world, twin, parameters["inject_step"], edit=lambda step, target, grip: (target, OPEN))
-
-
-class HoldOn:
-    slug: ClassVar[str] = "hold_on"
-    title: ClassVar[str] = "never lets go"
-
-    def applies(self, task: Task) -> str | None:
-        return None if task.grasps and task.strict.held is not True else "nothing is let go here"
-
-    def draw(self, rng: np.random.Generator, twin: Twin) -> Parameters | None:
-        release = release_step(twin)
-        return None if release is None else {"inject_step": release}
-
-    def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
-        yield from follow(world, twin, parameters["inject_step"], edit=lambda step, target, grip: (target, CLOSE))

@@ -44,14 +44,6 @@ def transport(rng: np.random.Generator, twin: Twin, low: float = 0.1, high: floa
     return start + max(1, int(rng.uniform(low, high) * (end - start)))
 
 
-def release_step(twin: Twin) -> int | None:
-    """First step whose action opens the gripper after the object was held."""
-    if twin.grasp_step is None:
-        return None
-    opens = np.flatnonzero(twin.trace.action[twin.grasp_step :, 3] <= 0)
-    return twin.grasp_step + int(opens[0]) if len(opens) else None
-
-
 def grip_at(twin: Twin, step: int) -> float:
     """What the twin tells its gripper at that step."""
     return float(twin.trace.action[min(step, twin.trace.steps - 1), 3])
