@@ -237,6 +237,31 @@ def build(
 
 @main.command()
 @click.argument("release", type=FILE)
+@click.option("--no-names", is_flag=True, help="Do not look for names of people; the report says so.")
+@click.option("--faces/--no-faces", default=None, help="Look for faces.  [default: where the recipe did]")
+@as_json
+def audit(release: Path, no_names: bool, faces: bool | None, as_json: bool) -> None:
+    """Run all privacy detectors over a finished release. Whatever they find, they tell by place and never by value.
+
+    Exits with 1 where anything is found.
+
+    Example: bad-robot audit bad-robot-behavior
+    """
+    from bad_robot_behavior.audit import audit as run
+    from bad_robot_behavior.audit import summary
+
+    report = run(release, names=not no_names, faces=faces)
+    if as_json:
+        import msgspec
+
+        _print_json(msgspec.to_builtins(report))
+    else:
+        click.echo(summary(report))
+    raise SystemExit(1 if report.leaks else 0)
+
+
+@main.command()
+@click.argument("release", type=FILE)
 @click.option("--name", default="bad-robot-behavior", show_default=True, help="The name for load_dataset.")
 def install(release: Path, name: str) -> None:
     """Make load_dataset("bad-robot-behavior") work from any folder, without a network.

@@ -14,6 +14,7 @@ import itertools
 import pkgutil
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
@@ -44,6 +45,10 @@ _PLACES = (
         r"\b(?i:by|with|from|according to|asked|told|thanks to|thank|and I|me and|behind|hit) "
         rf"({_TITLE}){_MORE}(?= and\b|[,.;:!)]|\n|$| (?:on|for|at|in|while|when|who|again|today|yesterday)\b)"
     ),
+)
+_LANGUAGES = ("de", "fr", "es", "it", "pt", "nl", "sv", "da", "nb", "fi", "pl", "cs", "hu", "ro", "tr", "id")
+_ALSO_ENGLISH = frozenset(
+    {"a", "b", "c", "d", "e", "x", "y", "z", "s", "t", "policy", "robot", "test", "left", "right"}
 )
 _OPENS = re.compile(r"(?:^|[.!?:;)\n]|\b[A-Z]:)[\s\"'(]*$")
 
@@ -82,6 +87,8 @@ class Names:
         return tuple(spans)
 
     def _tagged(self, text: str) -> Iterator[tuple[int, int]]:
+        if not _is_english(text):
+            return  # to the English model every capitalised word of another language is a name
         if self._model is None:
             # Only what finds names: the rest of the pipeline takes as long again and is not asked.
             self._model = self._spacy.load(MODEL, exclude=["tagger", "parser", "attribute_ruler", "lemmatizer"])
@@ -140,6 +147,28 @@ def _is_word(name: str, listed: frozenset[str]) -> bool:
 
 def _is_acronym(name: str) -> bool:
     return name.isupper() and len(name) <= 5
+
+
+def _is_english(text: str) -> bool:
+    """Does no other language have more of its small words in the text than English has?"""
+    languages = _small_words()
+    counts = Counter(languages[word] for word in re.findall(r"[^\W\d_]{2,}", text.casefold()) if word in languages)
+    sums: Counter[str] = Counter()
+    for codes, count in counts.items():
+        for code in codes:
+            sums[code] += count
+    return sums["en"] >= max(sums.values(), default=0)
+
+
+@functools.cache
+def _small_words() -> dict[str, tuple[str, ...]]:
+    """The languages that have a word in spaCy's lists of small words; English alone where English has it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for code in ("en", *_LANGUAGES):
+        for word in importlib.import_module(f"spacy.lang.{code}.stop_words").STOP_WORDS:
+            if found.get(word) != ("en",) and word not in _ALSO_ENGLISH:
+                found[word] = (*found.get(word, ()), code)
+    return found
 
 
 @functools.cache

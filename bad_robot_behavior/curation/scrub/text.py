@@ -56,6 +56,12 @@ class SessionText:
         """What `scrub` replaces in the text: kinds and values, in order. The values are what must not get out."""
         return self._looked_through(text, camera)[1]
 
+    def places(self, text: str, *, camera: bool = False) -> Iterator[tuple[str, tuple[int, int]]]:
+        """The kind of each thing that `scrub` would replace, and where it stands in the text: start and end."""
+        seen, origin = shadow(text)
+        for start, end, kind, _ in sorted(self._find(seen, camera)):
+            yield kind, (start, end) if origin is None else (origin[start], origin[end - 1] + 1)
+
     def _looked_through(self, text: str, camera: bool) -> tuple[str, tuple[Found, ...]]:
         key = (text, camera)
         if key not in self._done:
