@@ -29,7 +29,7 @@ from bad_robot_behavior.synthesis.trace import Trace
 from bad_robot_behavior.synthesis.truth import Truth, tell, why_not_clean
 from bad_robot_behavior.synthesis.twin import Twin
 from bad_robot_behavior.synthesis.world import CONTROL_HZ, World
-from bad_robot_behavior.synthesis.writing import Clock, filming, renderer_of, write_json, write_steps
+from bad_robot_behavior.synthesis.writing import Clock, filming, studio, write_json, write_steps
 
 TWIN = "success"
 TIE_BAND = 0.05
@@ -140,7 +140,7 @@ def _make(plan: Plan) -> Made:
     task, folder = find_task(plan.task), Path(plan.folder)
     world = World(task, plan.seed)
     instruction, forbidden = _instruction(world)
-    renderer = renderer_of(world, settings.width, settings.height)
+    pictures = studio(settings.width, settings.height)
     takes: list[_Take] = []
     dropped: list[Dropped] = []
 
@@ -150,10 +150,10 @@ def _make(plan: Plan) -> Made:
     def film(name: str, simulate: Callable[[Any], Any]) -> Any:
         place = folder / name
         place.mkdir(parents=True)
-        start, pictures = time.perf_counter(), clock.rendering + clock.encoding
-        with filming(place, renderer, settings.cameras, settings.file_fps, clock) as watch:
+        start, drawn = time.perf_counter(), clock.rendering + clock.encoding
+        with filming(place, pictures, settings.cameras, settings.file_fps, clock) as watch:
             simulated = simulate(watch)
-        clock.physics += time.perf_counter() - start - (clock.rendering + clock.encoding - pictures)
+        clock.physics += time.perf_counter() - start - (clock.rendering + clock.encoding - drawn)
         return simulated
 
     def judge(trace: Trace, twin: Trace, inject_step: int | None) -> Truth:

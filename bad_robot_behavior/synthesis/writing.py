@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from bad_robot_behavior import media
 from bad_robot_behavior.schema import Column
 from bad_robot_behavior.schema.trajectory_file import Arrays, members_of, write_members
-from bad_robot_behavior.synthesis.renderer import Camera, Renderer
+from bad_robot_behavior.synthesis.renderer import Camera, Studio
 from bad_robot_behavior.synthesis.trace import Trace
 from bad_robot_behavior.synthesis.truth import Truth
 from bad_robot_behavior.synthesis.world import World
@@ -30,9 +30,6 @@ _STATE = (
 )
 _ACTION = tuple(Column(name=name, unit=None) for name in ("dx", "dy", "dz", "gripper"))
 
-_MAX_RENDERERS = 2  # each holds a task's textures and meshes, about 100 MB; scenes come task by task
-_renderers: OrderedDict[tuple[Any, ...], Renderer] = OrderedDict()
-
 
 class Clock(msgspec.Struct):
     """Seconds of wall time, by what they were spent on. `physics` is all of a rollout but its pictures."""
@@ -45,22 +42,14 @@ class Clock(msgspec.Struct):
         return Clock(self.physics + other.physics, self.rendering + other.rendering, self.encoding + other.encoding)
 
 
-def renderer_of(world: World, width: int, height: int) -> Renderer:
-    """A renderer for the world's model, shared by all worlds of a task in this process.
-
-    A task's compiled models differ in plain shapes alone, and those a renderer draws without knowing them before.
-    """
-    key = (world.variant.xml, width, height, world.task.view)
-    if key not in _renderers:
-        while len(_renderers) >= _MAX_RENDERERS:
-            _renderers.popitem(last=False)[1].close()
-        _renderers[key] = Renderer(world.model, width, height, world.task.view)
-    _renderers.move_to_end(key)
-    return _renderers[key]
+@functools.cache
+def studio(width: int, height: int) -> Studio:
+    """The one of this process that draws frames of that size."""
+    return Studio(width, height)
 
 
 @contextlib.contextmanager
-def filming(folder: Path, renderer: Renderer, cameras: Sequence[Camera], fps: float, clock: Clock) -> Iterator[Any]:
+def filming(folder: Path, studio: Studio, cameras: Sequence[Camera], fps: float, clock: Clock) -> Iterator[Any]:
     """A `watch` for `replay`: each call adds one frame of each camera to `<folder>/<camera>.mp4`. No frame is kept."""
     with contextlib.ExitStack() as stack:
         reels = {
@@ -70,7 +59,7 @@ def filming(folder: Path, renderer: Renderer, cameras: Sequence[Camera], fps: fl
         def watch(world: World) -> None:
             for camera, add in reels.items():
                 start = time.perf_counter()
-                picture = renderer.draw(world.model, world.data, camera)
+                picture = studio.draw(world, camera)
                 drawn = time.perf_counter()
                 add(picture)
                 clock.rendering += drawn - start
