@@ -34,7 +34,7 @@ LICENSE, ATTRIBUTION = "Apache-2.0", "the bad-robot-behavior authors; rendered w
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in a set. `clock` and `peak_mb` are of the scenes that were made while it was put together."""
+    """What is in a set. What it cost (`frames` and below) is known only while it is put together."""
 
     path: str
     scenes: int
@@ -48,7 +48,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock | None = None
     seconds: float | None = None
     """Of all scenes, added up over workers."""
-    peak_mb: float | None = None
+    peak_mb_by_tenth: list[float] | None = None
+    """Largest resident memory of any worker up to each tenth of the scenes: flat where nothing is kept."""
 
 
 def synthesize(out: Path, settings: Settings, workers: int = 1) -> Report:
@@ -277,7 +278,9 @@ def _with_costs(report: Report, made: Sequence[Made]) -> Report:
         frames=sum(one.frames for one in made),
         clock=sum((one.clock for one in made), Clock()),
         seconds=sum(one.seconds for one in made),
-        peak_mb=max((one.peak_mb for one in made), default=0.0),
+        peak_mb_by_tenth=[
+            round(max(one.peak_mb for one in made[: max(len(made) * tenth // 10, 1)]), 1) for tenth in range(1, 11)
+        ],
     )
 
 
