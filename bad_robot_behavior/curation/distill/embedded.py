@@ -1,7 +1,8 @@
 """Feedback read without an endpoint: by rules, and where the recipe says so by sentence embeddings too.
 
 The critique of a rollout is the sentences that name it, as they stand. A failure is claimed from words that say it, or
-from a sentence near enough to a definition, and taken back where another sentence about the same rollout denies it.
+from a sentence that is near enough to a kind of the taxonomy, and taken back where another sentence about the same
+rollout denies it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _UNKNOWN: Pair = ("unknown", "unknown")
 
 
 class EmbeddedReader:
-    """Reads by rules; with `near`, sentences in which the rules find nothing are compared with the definitions."""
+    """Reads by rules; with `near`, sentences in which the rules find nothing are read by likeness."""
 
     annotator_type: ClassVar[AnnotatorType] = "rule"
     prompt_sha256 = None
@@ -34,7 +35,7 @@ class EmbeddedReader:
 
     def parameters(self) -> dict[str, Any]:
         rules = {"model": self.model, "rule_sha256": keywords.sha256()}
-        return rules if self._near is None else {**rules, **nearness.PARAMETERS}
+        return rules if self._near is None else {**rules, **nearness.parameters()}
 
     def read(self, cases: Sequence[Case], counters: Counter[str]) -> list[Settled]:
         return [self._read(case, counters) for case in cases]
@@ -61,7 +62,7 @@ class EmbeddedReader:
             denied |= set(read.denied)
             pairs, annotator = list(read.said), keywords.ANNOTATOR
             if not pairs and not read.denied and self._near is not None:
-                pairs, annotator = self._near.failures(piece.text, tuple(case.labels)), nearness.ANNOTATOR
+                pairs, annotator = self._near.failures(piece.text, list(case.labels)), nearness.ANNOTATOR
             for pair in pairs:
                 claims.setdefault(pair, self._claim(pair, piece.text, annotator))
             if pairs or not general.is_abusive(piece.text):

@@ -1,4 +1,5 @@
-"""The labelled feedback (feedback.yaml, feedback_sessions.yaml), and how a reading of it is scored."""
+"""The labelled feedback (feedback.yaml, feedback_sessions.yaml, feedback_late.yaml, feedback_held_out.yaml), and how a
+reading of it is scored."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import yaml
@@ -15,7 +16,7 @@ from bad_robot_behavior.curation.distill.claims import Case, Found
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent.parent.parent / "examples" / "roboarena_sim_sessions.yaml"
-Part = Literal["dev", "test", "sessions"]
+Part = Literal["dev", "test", "sessions", "late", "held_out"]
 Claimed = tuple[str, str, str]
 """(label, category, kind)"""
 
@@ -44,19 +45,14 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 def items(*parts: Part) -> list[Item]:
     """The items of these parts, in the files' order."""
-    sentences = [
-        (_part(entry["text"]), entry["text"], "", entry)
-        for entry in yaml.safe_load((HERE / "feedback.yaml").read_text("utf-8"))
+    texts: list[tuple[Part, str, str, dict[str, Any]]] = []
+    texts += [(_part(entry["text"]), entry["text"], "", entry) for entry in _yaml(HERE / "feedback.yaml")]
+    texts += [
+        ("sessions", session["longform_feedback"], session["language_instruction"], entry)
+        for session, entry in zip(_yaml(EXAMPLE), _yaml(HERE / "feedback_sessions.yaml"), strict=True)
     ]
-    labels = yaml.safe_load((HERE / "feedback_sessions.yaml").read_text("utf-8"))
-    sessions = yaml.safe_load(EXAMPLE.read_text("utf-8"))
-    texts: list[tuple[Part, str, str, dict[str, object]]] = [
-        *sentences,
-        *(
-            ("sessions", session["longform_feedback"], session["language_instruction"], entry)
-            for session, entry in zip(sessions, labels, strict=True)
-        ),
-    ]
+    for part in ("late", "held_out"):
+        texts += [(part, entry["text"], "", entry) for entry in _yaml(HERE / f"feedback_{part}.yaml")]
     return [_item(*text) for text in texts if text[0] in parts]
 
 
@@ -104,11 +100,16 @@ def macro(found: dict[str, Score], of: Literal["precision", "recall"]) -> float 
     return sum(values) / len(values) if values else None
 
 
+def _yaml(path: Path) -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = yaml.safe_load(path.read_text("utf-8"))
+    return loaded
+
+
 def _part(text: str) -> Part:
     return "test" if int(hashlib.sha256(text.encode()).hexdigest()[0], 16) >= 8 else "dev"
 
 
-def _item(part: Part, text: str, instruction: str, entry: dict[str, object]) -> Item:
+def _item(part: Part, text: str, instruction: str, entry: dict[str, Any]) -> Item:
     says = {
         label: tuple(_pair(name) for name in names)
         for label, names in msgspec.convert(entry["says"], dict[str, list[str]]).items()
