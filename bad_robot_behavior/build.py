@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import itertools
 import json
 import os
@@ -33,7 +34,7 @@ from bad_robot_behavior.curation.scrub.names import Names
 from bad_robot_behavior.curation.scrub.walk import walk
 from bad_robot_behavior.curation.split import SplitItem, assign_splits, read_test_ids, split_item
 from bad_robot_behavior.engine import run_local
-from bad_robot_behavior.errors import BadRobotError, EndpointError, RecipeError
+from bad_robot_behavior.errors import BadRobotError, BudgetError, EndpointError, RecipeError
 from bad_robot_behavior.schema import (
     LicenseVerdict,
     ModelUse,
@@ -54,12 +55,17 @@ from bad_robot_behavior.shards import (
     curated,
     cut_shards,
     folder_of,
+    forget_unusable,
     hash_of,
     make_stages,
     read_rollouts,
     rejections_of,
+    requests_of,
     run_shard,
 )
+from bad_robot_behavior.vlm.budget import Budget
+from bad_robot_behavior.vlm.cache import Cache
+from bad_robot_behavior.vlm.choose import Limits
 
 MAX_FAILED_SHARDS = 3
 """After so many shards that no endpoint answered for, it is taken to be down and the build stops."""
@@ -88,21 +94,29 @@ def build(
     workers: int = 1,
     part: tuple[int, int] | None = None,
     limit: int | None = None,
+    limits: Limits | None = None,
+    ask_again: bool = False,
 ) -> Report:
     """Build the release that a recipe describes.
 
     `work` is the folder for intermediate results (default: `<out>.work`); it holds raw text and must not be published.
     `part` (k, n) runs the shards k, k + n, k + 2 n, ... (k from 0) and stops before the join. `limit` takes only the
-    first sessions of each source. Raises BadRobotError; a bad rollout is a rejection in the release instead.
+    first sessions of each source. `limits` stop the build before more is asked of endpoints, over all runs with this
+    work folder. `ask_again` asks models anew what they could not answer usably before. Raises BadRobotError; a bad
+    rollout is a rejection in the release instead.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100 - resolve() would follow a link that the user chose to have
     check_target(out)
     work = out.with_name(out.name + ".work") if work is None else Path(os.path.abspath(work))  # noqa: PTH100
     recipe = check_recipe(recipe_path)
-    with _workplace(work, out, shared=part is not None):
+    with workplace(work, out, shared=part is not None):
         shards = cut_shards(recipe, recipe_path, work, limit)
         mine = [shard for shard in shards if part is None or shard.number % part[1] == part[0]]
-        reused = _curate(mine, workers)
+        if requests_of(work).exists():
+            Budget(Cache(requests_of(work))).open()
+        if ask_again:
+            forget_unusable(mine, work)
+        reused = _curate(mine, workers, limits or Limits())
         manifest = None if part is not None else _join(recipe, shards, out, _earlier_test(recipe, recipe_path))
     rejections = Counter(r.code for r in rejections_of(mine))
     if manifest is not None:  # with those that only the join can tell
@@ -133,7 +147,7 @@ def check_recipe(path: Path) -> Recipe:
 
 
 @contextlib.contextmanager
-def _workplace(work: Path, out: Path, *, shared: bool) -> Iterator[None]:
+def workplace(work: Path, out: Path, *, shared: bool) -> Iterator[None]:
     """The work folder, locked: for this build alone, or (`shared`) for builds of parts side by side."""
     if work == out or out in work.parents or work in out.parents:
         raise BadRobotError(f"--work {work} and the release {out} may not lie in each other; give folders side by side")
@@ -151,25 +165,32 @@ def _workplace(work: Path, out: Path, *, shared: bool) -> Iterator[None]:
         yield
 
 
-def _curate(shards: list[Shard], workers: int) -> int:
+def _curate(shards: list[Shard], workers: int, limits: Limits) -> int:
     """Run the shards; how many of them had been done before.
 
-    Raises EndpointError where an endpoint failed: after all other shards, or at once after MAX_FAILED_SHARDS.
+    Raises EndpointError where an endpoint failed: after all other shards, at once after MAX_FAILED_SHARDS or where
+    nobody is there; and BudgetError where the limits were reached, once what was under way is done.
     """
     reused = 0
     failed: list[str] = []
+    spent: list[str] = []
     with tqdm(total=len(shards), unit="shard", desc="curate", disable=None) as progress:
-        for _, outcome in run_local(run_shard, shards, workers):
+        for _, outcome in run_local(functools.partial(run_shard, limits=limits), shards, workers):
             reused += outcome.reused
             if outcome.error is not None:
-                failed.append(outcome.error)
-            if len(failed) >= MAX_FAILED_SHARDS:
+                (spent if outcome.spent else failed).append(outcome.error)
+            if outcome.final or len(failed) >= MAX_FAILED_SHARDS:
                 break
             progress.update()
     if failed:
         raise EndpointError(
             f"{len(failed)} of {len(shards)} shards could not be finished: {failed[0]}. What was done is kept: "
             "run the same command again once the endpoint answers"
+        )
+    if spent:
+        raise BudgetError(
+            f"{spent[0]}. {len(shards) - len(spent)} of {len(shards)} shards are done, and what was answered is kept: "
+            "run the same command with a higher limit to go on; with --dry-run it says what is left to ask"
         )
     return reused
 

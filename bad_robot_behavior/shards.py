@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,13 @@ from bad_robot_behavior.curation.reward import Reward
 from bad_robot_behavior.curation.screen import Screen
 from bad_robot_behavior.curation.scrub import Scrub
 from bad_robot_behavior.curation.stage import Source, Stage, Store, sha256_file
-from bad_robot_behavior.engine import is_complete, writing
-from bad_robot_behavior.errors import BadRobotError, EndpointError
-from bad_robot_behavior.schema import EndpointSettings, Recipe, Rejection, Rollout, read_recipe
-from bad_robot_behavior.vlm.client import Client
+from bad_robot_behavior.engine import MARK, is_complete, writing
+from bad_robot_behavior.errors import BadRobotError, BudgetError, EndpointDownError, EndpointError
+from bad_robot_behavior.schema import DistillSettings, Recipe, Rejection, RewardSettings, Rollout, read_recipe
+from bad_robot_behavior.vlm.budget import Budget
+from bad_robot_behavior.vlm.cache import Cache
+from bad_robot_behavior.vlm.cached import CachedClient
+from bad_robot_behavior.vlm.choose import DryClient, Limits, Plan, open_client
 
 SESSIONS_PER_SHARD = 16
 """Small enough that a kill costs little, large enough that marks and folders stay few. Does not change any byte."""
@@ -50,49 +53,122 @@ class Shard(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one shard: all of it had been done before; or what the endpoint it needs failed with."""
+    """What became of one shard: all of it had been done before; or what the endpoint it needs failed with.
+
+    final: no other shard will fare better, because nobody is at the endpoint; spent: the budget is.
+    """
 
     reused: bool
     error: str | None = None
+    final: bool = False
+    spent: bool = False
 
 
-def run_shard(shard: Shard) -> Outcome:
+def run_shard(shard: Shard, limits: Limits | None = None) -> Outcome:
     """Take one shard through every stage up to reward. An endpoint that does not answer fails this shard alone."""
+    limits = limits or Limits()
     try:
-        return Outcome(reused=_run_shard(shard))
+        if requests_of(shard.work).exists():
+            Budget(Cache(requests_of(shard.work)), **msgspec.structs.asdict(limits)).check()
+        return Outcome(reused=_run_shard(shard, limits))
+    except BudgetError as error:
+        return Outcome(reused=False, error=str(error), spent=True)
     except EndpointError as error:
-        return Outcome(reused=False, error=str(error))
+        return Outcome(reused=False, error=str(error), final=isinstance(error, EndpointDownError))
 
 
-def _run_shard(shard: Shard) -> bool:
+def plan_shard(shard: Shard) -> dict[str, Plan]:
+    """What the stages would ask of models about this shard, by stage. Nothing is sent; the stages before them run."""
     recipe = read_recipe(shard.recipe_path)
+    clients = make_clients(recipe, shard.recipe_path, shard.work)
+    dry = {name: DryClient(client) for name, client in clients.items() if client is not None}
+    stages = make_stages(recipe, shard.recipe_path, shard.work, dry)
+    first = next((place for place, stage in enumerate(stages) if stage.name in dry), len(stages))
     store = Store(shard.work / "files")
+    before, _ = _take(shard, recipe, stages[:first], {}, store)
+    rollouts: Iterable[Rollout] | None = None
+    for stage in stages[first:]:
+        if rollouts is None:
+            folder = folder_of(shard, stage.name)
+            if is_complete(folder, _key(stage, before)) and _files_are_there(folder):
+                before = folder  # asked and answered
+                continue
+            rollouts = read_rollouts(before / "rollouts.jsonl")
+        rollouts = [item for item in stage.run(rollouts, store) if isinstance(item, Rollout)]
+    return {name: client.plan for name, client in dry.items()}
+
+
+def _run_shard(shard: Shard, limits: Limits) -> bool:
+    recipe = read_recipe(shard.recipe_path)
+    clients = make_clients(recipe, shard.recipe_path, shard.work, limits)
+    stages = make_stages(recipe, shard.recipe_path, shard.work, clients)
+    return _take(shard, recipe, stages, clients, Store(shard.work / "files"))[1]
+
+
+def _take(
+    shard: Shard, recipe: Recipe, stages: Sequence[Stage], clients: Mapping[str, CachedClient | None], store: Store
+) -> tuple[Path, bool]:
+    """Take a shard from its source through `stages`; the last folder, and whether all had been done before."""
     source = source_of(recipe, shard.recipe_path, shard.source)
     key = hash_of("source", msgspec.to_builtins(recipe.sources[shard.source]), _listing(source, shard), _code())
     folder = folder_of(shard, "source")
     reused = is_complete(folder, key) and _files_are_there(folder)
     if not reused:
         _write(folder, key, (item for session in shard.sessions for item in source.read(session, store)))
-    for stage in make_stages(recipe, shard.recipe_path, shard.work):
+    for stage in stages:
         before, folder = folder, folder_of(shard, stage.name)
-        # The files' hashes are in the records, so the records' hash covers the videos too.
-        key = hash_of(stage.name, dict(stage.parameters()), sha256_file(before / "rollouts.jsonl"), _code())
+        key = _key(stage, before)
         if is_complete(folder, key) and _files_are_there(folder):
             continue
         reused = False
-        _write(folder, key, stage.run(read_rollouts(before / "rollouts.jsonl"), store), stage)
-    return reused
+        _write(folder, key, stage.run(read_rollouts(before / "rollouts.jsonl"), store), stage, clients.get(stage.name))
+    return folder, reused
 
 
-def _write(folder: Path, key: str, items: Iterable[Rollout | Rejection], stage: Stage | None = None) -> None:
+def _key(stage: Stage, before: Path) -> str:
+    """What decides a stage's results. The files' hashes are in the records, so the records' hash covers the videos."""
+    return hash_of(stage.name, dict(stage.parameters()), sha256_file(before / "rollouts.jsonl"), _code())
+
+
+def forget_unusable(shards: Iterable[Shard], work: Path) -> int:
+    """See that what models could not answer usably is asked anew: drop such answers from the cache, and open the shards
+    that hold one. How many shards those are."""
+    if requests_of(work).exists():
+        Cache(requests_of(work)).forget_unusable()
+    opened = set()
+    for shard in shards:
+        for name in STAGES:
+            folder = folder_of(shard, name)
+            if _report(folder).get("answers_unusable"):
+                (folder / MARK).unlink(missing_ok=True)
+                opened.add(shard.number)
+    return len(opened)
+
+
+def _write(
+    folder: Path,
+    key: str,
+    items: Iterable[Rollout | Rejection],
+    stage: Stage | None = None,
+    client: CachedClient | None = None,
+) -> None:
     encode = msgspec.json.Encoder().encode
     with writing(folder, key) as part:
         with (part / "rollouts.jsonl").open("wb") as kept, (part / "rejections.jsonl").open("wb") as rejected:
             for item in items:
                 (rejected if isinstance(item, Rejection) else kept).write(encode(item) + b"\n")
-        report = getattr(stage, "report", None)
-        if report is not None:
-            (part / "report.json").write_text(json.dumps(report(), sort_keys=True), encoding="utf-8")
+        counters = dict(getattr(stage, "report", dict)()) | (dict(client.counters) if client is not None else {})
+        if counters:
+            (part / "report.json").write_text(json.dumps(counters, sort_keys=True), encoding="utf-8")
+
+
+def _report(folder: Path) -> dict[str, int]:
+    """The counters that a stage left beside its results."""
+    try:
+        counters: dict[str, int] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return counters
 
 
 def _files_are_there(folder: Path) -> bool:
@@ -156,29 +232,40 @@ def source_of(recipe: Recipe, recipe_path: Path, index: int) -> Source:
     return sources.open_source(settings, recipe_path.resolve().parent / settings.path)
 
 
-def make_stages(recipe: Recipe, recipe_path: Path, work: Path | None) -> list[Stage]:
-    """The stages after the source, in order. Without `work` model answers are not cached, and nothing is written.
+def make_stages(
+    recipe: Recipe, recipe_path: Path, work: Path | None, clients: Mapping[str, CachedClient | None] | None = None
+) -> list[Stage]:
+    """The stages after the source, in order, with `clients` (default: `make_clients`) for those that ask a model.
 
     Raises BadRobotError where a key, an extra or an endpoint's setting is missing.
     """
     folder = recipe_path.resolve().parent
+    if clients is None:
+        clients = make_clients(recipe, recipe_path, work)
     stages: list[Stage] = [
         Screen(recipe.screen),
         License(recipe.license, recipe.sources),
         Scrub(recipe.scrub, folder),
-        Distill(recipe.distill, _client(recipe.distill.endpoint, work)),
-        Reward(recipe.reward, _client(recipe.reward.endpoint, work)),
+        Distill(recipe.distill, clients.get("distill")),
+        Reward(recipe.reward, clients.get("reward")),
     ]
     return stages
 
 
-def _client(settings: EndpointSettings | None, work: Path | None) -> Client | None:
-    if settings is None:
-        return None
-    from bad_robot_behavior.vlm.cache import Cache
-    from bad_robot_behavior.vlm.openai_client import OpenAIClient
+def make_clients(
+    recipe: Recipe, recipe_path: Path, work: Path | None, limits: Limits | None = None
+) -> dict[str, CachedClient | None]:
+    """The model of each stage that can have one, by the stage's name. Without `work` answers are not cached, and
+    nothing is written. Raises BadRobotError as the clients do."""
+    cache = None if work is None else Cache(requests_of(work))
+    folder = recipe_path.resolve().parent
+    asking: dict[str, DistillSettings | RewardSettings] = {"distill": recipe.distill, "reward": recipe.reward}
+    return {name: open_client(own.endpoint, own.model, folder, cache, limits) for name, own in asking.items()}
 
-    return OpenAIClient(settings, None if work is None else Cache(work / "requests.sqlite"))
+
+def requests_of(work: Path) -> Path:
+    """The file with the answers of models, and the account of what they cost."""
+    return work / "requests.sqlite"
 
 
 def folder_of(shard: Shard, stage: str) -> Path:
