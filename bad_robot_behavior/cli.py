@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of text.")
+max_requests = click.option(
+    "--max-requests", type=click.IntRange(0), help="Stop before more requests than this go to endpoints, over all runs."
+)
+max_cost = click.option(
+    "--max-cost", type=click.FloatRange(0), help="Stop before more than this is spent on endpoints, over all runs."
+)
+ask_again = click.option("--ask-again", is_flag=True, help="Ask models anew what they could not answer usably before.")
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Say what models would be asked and what it costs; send nothing."
+)
 
 
 class Group(click.Group):
@@ -211,9 +221,23 @@ def edit(path: Path, out: Path, edits: str, seed: int, limit: int | None, as_jso
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
 @click.option("--shard", metavar="K/N", help="Run only every N-th shard from the K-th (from 1), without packaging.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first sessions of each source.")
+@max_requests
+@max_cost
+@ask_again
+@dry_run
 @as_json
 def build(
-    recipe: Path, out: Path, work: Path | None, workers: int, shard: str | None, limit: int | None, as_json: bool
+    recipe: Path,
+    out: Path,
+    work: Path | None,
+    workers: int,
+    shard: str | None,
+    limit: int | None,
+    max_requests: int | None,
+    max_cost: float | None,
+    ask_again: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Build the release that a recipe describes: the whole chain, resumable.
 
@@ -225,7 +249,17 @@ def build(
 
     from bad_robot_behavior.build import build as run
 
-    report = run(recipe, out, work=work, workers=workers, part=_part(shard), limit=limit)
+    from bad_robot_behavior.vlm.choose import Limits
+
+    if dry_run:
+        from bad_robot_behavior.plan import describe, plan
+
+        plans = plan(recipe, out, work=work, workers=workers, part=_part(shard), limit=limit)
+        _print_json(msgspec.to_builtins(plans)) if as_json else click.echo(describe(plans))
+        return
+    limits = Limits(max_requests=max_requests, max_cost=max_cost)
+    part = _part(shard)
+    report = run(recipe, out, work=work, workers=workers, part=part, limit=limit, limits=limits, ask_again=ask_again)
     if as_json:
         _print_json(msgspec.to_builtins(report))
     else:
@@ -281,53 +315,68 @@ def install(release: Path, name: str) -> None:
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Only one split.")
 @click.option("--base-url", help="For gvl: an OpenAI-compatible endpoint, such as http://localhost:8000/v1.")
 @click.option("--model", help="For gvl: the model's name at the endpoint.")
+@click.option("--local-model", help="For gvl, instead of an endpoint: folder or Hub id of a transformers model.")
 @click.option("--api-key-env", help="For gvl: environment variable that holds the key.")
+@click.option("--prompt", help="For gvl: phrasing of the question, such as gvl_brief.  [default: gvl]")
+@click.option("--cameras", type=click.Choice(["first", "all"]), help="For gvl.  [default: first]")
 @click.option("--num-frames", type=click.IntRange(3, 64), help="For gvl.  [default: 30]")
 @click.option("--image-size", type=click.IntRange(64, 1024), help="For gvl: longer side in pixels.  [default: 320]")
 @click.option("--temperature", type=click.FloatRange(0, 2), help="For gvl.  [default: 0]")
 @click.option("--concurrency", type=click.IntRange(1, 256), help="For gvl: requests at a time.  [default: 8]")
+@click.option("--prompt-price", type=click.FloatRange(0), help="For gvl: what a million prompt tokens cost.")
+@click.option("--completion-price", type=click.FloatRange(0), help="For gvl: what a million tokens of answers cost.")
 @click.option("--seed", type=int, help="For random and gvl.  [default: 0]")
 @click.option("--limit", type=click.IntRange(1), help="Only the first rollouts.")
 @click.option("--wrong-instruction", "intervention", flag_value="wrong_instruction", help="Tell it another task's.")
 @click.option("--reversed", "intervention", flag_value="reversed", help="Show it each video backwards.")
+@max_requests
+@max_cost
+@ask_again
+@dry_run
 def score(
     release: Path,
     scorer: str,
     out: Path,
     split: str | None,
-    base_url: str | None,
-    model: str | None,
-    api_key_env: str | None,
-    num_frames: int | None,
-    image_size: int | None,
-    temperature: float | None,
-    concurrency: int | None,
-    seed: int | None,
     limit: int | None,
     intervention: str | None,
+    max_requests: int | None,
+    max_cost: float | None,
+    ask_again: bool,
+    dry_run: bool,
+    **given: Any,
 ) -> None:
     """Let a scorer write a reward curve for every rollout of a release.
 
     Example: bad-robot score bad-robot-behavior --scorer time_ramp -o time_ramp.parquet
     """
     from bad_robot_behavior.score import score as run
+    from bad_robot_behavior.vlm.choose import Limits
 
-    if scorer == "gvl" and not (base_url and model):
-        raise click.UsageError("gvl needs --base-url and --model")
-    given = {
-        "base_url": base_url,
-        "model": model,
-        "api_key_env": api_key_env,
-        "num_frames": num_frames,
-        "image_size": image_size,
-        "temperature": temperature,
-        "concurrency": concurrency,
-        "seed": seed,
-    }
+    if scorer == "gvl" and (given["local_model"] is None) == (given["base_url"] is None or given["model"] is None):
+        raise click.UsageError("gvl needs --base-url and --model, or --local-model")
     options = {name: value for name, value in given.items() if value is not None}
-    count, errors = run(release, scorer, out, split=split, limit=limit, intervention=intervention, **options)
-    click.echo(f"{out}: {count} rollouts scored by {scorer}, {errors} without a curve")
-    raise SystemExit(1 if errors else 0)
+    done = run(
+        release,
+        scorer,
+        out,
+        split=split,
+        limit=limit,
+        intervention=intervention,
+        limits=Limits(max_requests=max_requests, max_cost=max_cost),
+        ask_again=ask_again,
+        dry_run=dry_run,
+        **options,
+    )
+    if done.plan is not None:
+        from bad_robot_behavior.plan import describe
+
+        click.echo(describe({scorer: done.plan}))
+        return
+    click.echo(f"{out}: {done.rows} rollouts scored by {scorer}, {done.errors} without a curve")
+    if done.counters:
+        click.echo("model: " + ", ".join(f"{name} {count}" for name, count in sorted(done.counters.items())))
+    raise SystemExit(1 if done.errors else 0)
 
 
 @main.command()
