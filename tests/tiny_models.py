@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 VOCABULARY = 320
@@ -12,7 +13,7 @@ TEMPLATE = (
 )
 
 
-def tiny_llava(folder: Path, *, context: int = 4096, template: str = TEMPLATE, seed: int = 0) -> Path:
+def tiny_llava(folder: Path, *, context: int = 4096, template: str = TEMPLATE, stops: Sequence[int] = ()) -> Path:
     """A LLaVA (CLIP and Llama, both tiny) with its processor, saved as `save_pretrained` does it."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -46,7 +47,7 @@ def tiny_llava(folder: Path, *, context: int = 4096, template: str = TEMPLATE, s
         num_additional_image_tokens=1,
         chat_template=template,
     )
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     model = LlavaForConditionalGeneration(
         LlavaConfig(
             vision_config=CLIPVisionConfig(
@@ -72,7 +73,7 @@ def tiny_llava(folder: Path, *, context: int = 4096, template: str = TEMPLATE, s
             image_seq_length=4,
         )
     )
-    model.generation_config.eos_token_id = vocabulary["</s>"]
+    model.generation_config.eos_token_id = list(stops) or vocabulary["</s>"]
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

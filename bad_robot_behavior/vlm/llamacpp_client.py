@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 from collections.abc import Mapping
@@ -44,10 +45,6 @@ class LlamaCppClient(CachedClient):
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         super().__init__(f"{self._path.stem}@{digest[:12]}", cache)
         self.settings = settings
-        self._server: Any = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_server": None}  # a worker loads its own
 
     def _send(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
         answers = {}
@@ -62,7 +59,7 @@ class LlamaCppClient(CachedClient):
         # The order of samplers and the numbers in it are llama.cpp's; only what a request says is set here.
         body = payload(request, 1, "max_tokens", ()) | {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "cache_prompt": False}
         self.counters["requests_sent"] += 1
-        said = self._load().handle_chat_completions(body)
+        said = load(self._path, self.model, self.settings.threads).handle_chat_completions(body)
         if "error" in said:
             return lacking("refused", error_message(said) or "the model refused the request")
         (answer,) = read_completion(msgspec.json.encode(said), 1)
@@ -71,23 +68,24 @@ class LlamaCppClient(CachedClient):
         self.counters["completion_tokens"] += answer.completion_tokens or 0
         return answer
 
-    def _load(self) -> Any:
-        if self._server is None:
-            import xllamacpp
 
-            parameters = xllamacpp.CommonParams()
-            parameters.model.path = str(self._path)
-            parameters.n_ctx = _MOST_CONTEXT
-            parameters.n_parallel = 1
-            parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = self.settings.threads
-            parameters.cpuparams.poll = parameters.cpuparams_batch.poll = 0  # waiting threads leave the cores to others
-            parameters.verbosity = -1
-            parameters.warmup = False
-            try:
-                self._server = xllamacpp.Server(parameters)
-            except (RuntimeError, ValueError, OSError) as error:
-                raise BadRobotError(f"{self._path}: llama.cpp cannot load it: {error}") from error
-        return self._server
+@functools.lru_cache(maxsize=1)  # shards that run in one process share the model
+def load(path: Path, model: str, threads: int) -> Any:
+    """The model in this process; `model` tells apart what has changed since. Raises BadRobotError."""
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx = _MOST_CONTEXT
+    parameters.n_parallel = 1
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
+    parameters.cpuparams.poll = parameters.cpuparams_batch.poll = 0  # waiting threads leave the cores to others
+    parameters.verbosity = -1
+    parameters.warmup = False
+    try:
+        return xllamacpp.Server(parameters)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise BadRobotError(f"{path}: llama.cpp cannot load it: {error}") from error
 
 
 def _smollm2() -> Path:

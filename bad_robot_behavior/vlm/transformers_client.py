@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 from collections.abc import Mapping
@@ -42,10 +43,6 @@ class TransformersClient(CachedClient):
         name = local.resolve().name if local.exists() else settings.path
         super().__init__(f"{name}@{_fingerprint(local) if local.exists() else settings.revision or 'newest'}", cache)
         self.settings = settings
-        self._loaded: tuple[Any, Any] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_loaded": None}  # a worker loads its own
 
     def _send(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
         answers = {}
@@ -57,7 +54,7 @@ class TransformersClient(CachedClient):
     def _generate(self, request: Request) -> Answer:
         import torch
 
-        processor, model = self._load()
+        processor, model = load(self._place, self.model, self.settings.revision, self.settings.device)
         inputs = self._read(processor, request).to(model.device, dtype=model.dtype)
         length = inputs["input_ids"].shape[1]
         longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -103,23 +100,22 @@ class TransformersClient(CachedClient):
             joined = Message(second.role, first.parts + second.parts)
             return processor.apply_chat_template([_turn(message) for message in (joined, *rest)], **options)
 
-    def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            from transformers import AutoModelForImageTextToText, AutoProcessor
 
-            common = {"revision": self.settings.revision, "trust_remote_code": False}
-            try:
-                processor = AutoProcessor.from_pretrained(self._place, **common)
-                model = AutoModelForImageTextToText.from_pretrained(
-                    self._place, dtype="auto", use_safetensors=True, **common
-                )
-                self._loaded = processor, model.to(self.settings.device).eval()
-            except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-                raise BadRobotError(
-                    f"{self._place}: transformers cannot load it as an image-text-to-text model: "
-                    f"{' '.join(str(error).split())[:300]}"
-                ) from error
-        return self._loaded
+@functools.lru_cache(maxsize=1)  # shards that run in one process share the model
+def load(place: str, model: str, revision: str | None, device: str) -> tuple[Any, Any]:
+    """(processor, model) of a folder or Hub id; `model` tells apart what has changed since. Raises BadRobotError."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    common = {"revision": revision, "trust_remote_code": False}
+    try:
+        processor = AutoProcessor.from_pretrained(place, **common)
+        loaded = AutoModelForImageTextToText.from_pretrained(place, dtype="auto", use_safetensors=True, **common)
+        return processor, loaded.to(device).eval()
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
+        raise BadRobotError(
+            f"{place}: transformers cannot load it as an image-text-to-text model: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
 
 
 def _turn(message: Message) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.schema import ModelSettings
 from bad_robot_behavior.scorers.gvl import GVL
 from bad_robot_behavior.scorers.scorer import Clip
+from bad_robot_behavior.vlm import transformers_client
 from bad_robot_behavior.vlm.cache import Cache
-from bad_robot_behavior.vlm.client import Image, Message, Request
+from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
 from bad_robot_behavior.vlm.llamacpp_client import LlamaCppClient
 from bad_robot_behavior.vlm.transformers_client import TransformersClient
 from tests.tiny_models import TEMPLATE, teach, tiny_gguf, tiny_llava
@@ -86,9 +87,7 @@ def test_a_llava_is_loaded_asked_and_taught(llava: Path, tmp_path: Path) -> None
     frames = [{"frame": 1, "seen": "a", "percent": 40}, {"frame": 2, "seen": "b", "percent": 90}]
     (request,) = [request for _, request in babbling._questions(babbling.encode(clip), 1)]
     taught = tiny_llava(tmp_path / "taught")
-    from bad_robot_behavior.vlm.transformers_client import _turn
-
-    teach(taught, [_turn(message) for message in request.messages], json.dumps({"frames": frames}))
+    teach(taught, [transformers_client._turn(message) for message in request.messages], json.dumps({"frames": frames}))
     client = seeing(taught)
     (curve,) = GVL(client, num_frames=3, prompt="gvl_brief").score([clip])
     assert curve.error is None
@@ -100,15 +99,14 @@ def test_a_llava_is_loaded_asked_and_taught(llava: Path, tmp_path: Path) -> None
 
 def test_seeds_decide_what_is_sampled_and_pictures_count(llava: Path, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache.sqlite")
-    client = seeing(llava, cache)
-    client._load()[1].generation_config.eos_token_id = list(range(256))  # so that babble ends, and is kept
+    folder = tiny_llava(tmp_path / "llava", stops=range(256))  # so that babble ends, and is kept
+    client = seeing(folder, cache)
     asked = [look(client.model, temperature=1.5, seed=seed) for seed in (1, 2, 3, 4, 1)]
     first = client.ask(asked)
     texts = [answer.text or answer.error for answer in first]
     assert texts[0] == texts[4]
     assert len(set(texts)) > 1
-    again = seeing(llava)
-    again._load()[1].generation_config.eos_token_id = list(range(256))
+    again = seeing(folder)
     assert [answer.text or answer.error for answer in again.ask(asked)] == texts
     (more,) = again.ask([look(client.model, messages=(Message("user", ("look",)),))])
     assert (more.prompt_tokens or 0) < (first[0].prompt_tokens or 0) - 8  # 4 patches and 2 letters for each picture
@@ -118,11 +116,10 @@ def test_a_full_cache_loads_no_model(llava: Path, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache.sqlite")
     client = pickle.loads(pickle.dumps(seeing(llava, cache)))
     request = look(client.model)
-    from bad_robot_behavior.vlm.client import Answer
-
     cache.put(request, Answer(text="kept"))
+    before = transformers_client.load.cache_info().misses
     assert client.ask([request])[0].text == "kept"
-    assert client._loaded is None
+    assert transformers_client.load.cache_info().misses == before
 
 
 def test_a_model_without_a_system_turn_reads_those_words_all_the_same(tmp_path: Path, llava: Path) -> None:
@@ -189,9 +186,9 @@ def test_llamacpp_keeps_to_the_schema_whatever_the_weights_say(gguf: Path, tmp_p
     assert len({answer.text for answer in answers}) > 3
     fresh = pickle.loads(pickle.dumps(writing(gguf)))
     assert [answer.text for answer in fresh.ask(requests)] == [answer.text for answer in answers]
-    kept = writing(gguf, cache)
-    assert [answer.text for answer in kept.ask(requests)] == [answer.text for answer in answers]
-    assert kept._server is None, "a full cache loads no model"
+    sent = (kept := writing(gguf, cache)).ask(requests)
+    assert [answer.text for answer in sent] == [answer.text for answer in answers]
+    assert (kept.counters["requests_sent"], kept.counters["requests_cached"]) == (0, 12)
 
 
 def test_llamacpp_says_what_it_cannot_do(gguf: Path, tmp_path: Path) -> None:
