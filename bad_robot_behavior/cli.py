@@ -387,6 +387,7 @@ def score(
     type=click.Choice(["train", "validation", "test", "all"]),
     help="Which rollouts count.  [default: test, as the tasks say]",
 )
+@click.option("--splits", "splits_file", type=FILE, help="Splits file of bad-robot split, in place of the release's.")
 @click.option("--task", "tasks", multiple=True, help="Only this task; can be given again.  [default: all]")
 @click.option("--draws", type=click.IntRange(10), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -396,6 +397,7 @@ def evaluate(
     release: Path,
     predictions: tuple[Path, ...],
     split: Part | None,
+    splits_file: Path | None,
     tasks: tuple[str, ...],
     draws: int,
     seed: int,
@@ -413,10 +415,12 @@ def evaluate(
     from bad_robot_behavior.benchmark import protocol, report
     from bad_robot_behavior.benchmark.tasks import ORDER
     from bad_robot_behavior.builder.loader import load
+    from bad_robot_behavior.splits import read_splits
 
     loaded = load(release)
     read = [files.read(path, loaded) for path in predictions]
-    results = protocol.evaluate(loaded, read, split=split, tasks=tasks or ORDER, draws=draws, seed=seed)
+    splits = None if splits_file is None else read_splits(splits_file)
+    results = protocol.evaluate(loaded, read, split=split, splits=splits, tasks=tasks or ORDER, draws=draws, seed=seed)
     if html is not None:
         report.html(results, loaded, read, html)
     if as_json:
@@ -426,6 +430,65 @@ def evaluate(
     if html is not None:
         click.echo(f"report: {html}")
     click.echo(f"release: {loaded.path}")
+
+
+@main.command()
+@click.argument("release", type=FILE)
+@click.option("-o", "--out", type=FILE, help="Write new splits to this file (parquet) and report on them.")
+@click.option("--train", type=click.FloatRange(0, 1), default=0.8, show_default=True, help="Share of rollouts.")
+@click.option("--validation", type=click.FloatRange(0, 1), default=0.1, show_default=True)
+@click.option("--test", type=click.FloatRange(0, 1), default=0.1, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--near-duplicate-bits", type=click.IntRange(0, 64), help="[default: as the release was built]")
+@click.option("--keep", type=FILE, multiple=True, help="Earlier release or splits file, whose test stays in test.")
+@click.option("--fresh", is_flag=True, help="Do not keep this release's own test rollouts in test.")
+@as_json
+def split(
+    release: Path,
+    out: Path | None,
+    train: float,
+    validation: float,
+    test: float,
+    seed: int,
+    near_duplicate_bits: int | None,
+    keep: tuple[Path, ...],
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Look for leaks between the splits of a release, or cut new splits that have none.
+
+    Rollouts that share a session, an instruction, a near-duplicate video or a twin stay in one split, and each split
+    gets its share of every task category, site and outcome as far as that allows. Exits with 1 where there are leaks.
+
+    Example: bad-robot split bad-robot-behavior -o splits.parquet --test 0.2 --train 0.7
+    """
+    import msgspec
+
+    from bad_robot_behavior import splits
+    from bad_robot_behavior.builder.loader import load
+    from bad_robot_behavior.schema import SplitSettings
+
+    loaded = load(release)
+    asked = loaded.manifest.recipe.get("split", {})
+    bits = near_duplicate_bits if near_duplicate_bits is not None else int(asked.get("near_duplicate_bits", 4))
+    earlier = [splits.read_splits(path) for path in keep]
+    made = None
+    if out is not None:
+        if abs(train + validation + test - 1) > 1e-9:
+            raise click.UsageError(f"--train, --validation and --test sum to {train + validation + test:g}, not to 1")
+        settings = SplitSettings(seed=seed, near_duplicate_bits=bits, train=train, validation=validation, test=test)
+        own = [] if fresh else [splits.read_splits(loaded.path)]
+        made = splits.split_release(loaded, settings, keep=[*earlier, *own])
+        digest = splits.write_splits(out, loaded, made)
+    found = splits.examine(loaded, made, bits=bits, earlier=earlier)
+    if as_json:
+        written = None if out is None else {"path": str(out), "sha256": digest}
+        _print_json({"release": str(loaded.path), "written": written, **msgspec.to_builtins(found)})
+    else:
+        click.echo(splits.summary(found))
+        if out is not None:
+            click.echo(f"splits: {out} (sha256 {digest})")
+    raise SystemExit(1 if found.leaks else 0)
 
 
 def _part(shard: str | None) -> tuple[int, int] | None:

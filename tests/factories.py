@@ -113,11 +113,12 @@ def make_record(video: Path, num_frames: int = 12, fps: float = 10.0) -> Video:
 
 
 def make_pair(
-    folder: Path, session: str = "session-1", preference: str = "a", **changes: Any
+    folder: Path, session: str = "session-1", preference: str = "a", seed: int = 1, **changes: Any
 ) -> tuple[Rollout, Rollout]:
     """Two rollouts A (better) and B of one session, with a preference between them."""
-    a = make_rollout(make_video(folder / f"{session}-a.mp4", seed=1), session=session, label="A", score=0.8, **changes)
-    b = make_rollout(make_video(folder / f"{session}-b.mp4", seed=2), session=session, label="B", score=0.2, **changes)
+    first, second = (make_video(folder / f"{session}-{name}.mp4", seed=seed + i) for i, name in enumerate("ab"))
+    a = make_rollout(first, session=session, label="A", score=0.8, **changes)
+    b = make_rollout(second, session=session, label="B", score=0.2, **changes)
     judged = Session(
         session_id=a.session_id,
         feedback="Policy A put the marker in the cup. Policy B dropped the marker on the table.",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def evaluate(
     predictions: Sequence[Predictions],
     *,
     split: Part | None = None,
+    splits: Mapping[str, str] | None = None,
     tasks: Sequence[str] = task_files.ORDER,
     draws: int = 1000,
     seed: int = 0,
@@ -46,7 +48,8 @@ def evaluate(
 ) -> Results:
     """Score every predictions file and the floors against the judgements of a release.
 
-    split: the rollouts that count; None: the split that the tasks name; `all`: every rollout.
+    split: the rollouts that count; None: the split that the tasks name; `all`: every rollout. splits: rollout_id to
+    split, in place of the release's own.
     Each task gives its metrics for each scorer and group, with other returns for all its units together, and the
     paired difference of its headline number between every two files. All scorers share the bootstrap's draws. A
     prediction for a rollout outside the split is ignored. Reads table columns only, no video.
@@ -55,11 +58,11 @@ def evaluate(
     """
     chosen = [task_files.get(name) for name in tasks]
     part = split or _split_of(chosen)
-    world = World(release, part)
+    world = World(release, part, splits)
     runs = read_runs(world, predictions)
     beside = floors(world) if with_floors else []
     return Results(
-        release=describe(release),
+        release=describe(release) | ({} if splits is None else {"splits_sha256": _hash(splits)}),
         engine_version=__version__,
         split=part,
         draws=draws,
@@ -71,6 +74,11 @@ def evaluate(
         ground_truths=world.agreement(),
         evaluators=study(world, draws=draws, seed=seed),
     )
+
+
+def _hash(splits: Mapping[str, str]) -> str:
+    lines = "\n".join(f"{rollout} {split}" for rollout, split in sorted(splits.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _split_of(tasks: Sequence[Task]) -> Part:

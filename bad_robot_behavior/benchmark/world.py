@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from bad_robot_behavior.benchmark.metrics import Floats, Ints
 from bad_robot_behavior.benchmark.results import COMBINED, POOLED, GroundTruths, Part
 from bad_robot_behavior.errors import ReleaseError
 from bad_robot_behavior.schema import TaskCategory
+from bad_robot_behavior.schema.split_item import twin_of
 
 if TYPE_CHECKING:
     from bad_robot_behavior.builder.loader import Release
@@ -28,9 +30,12 @@ Mask = NDArray[np.bool_]
 class World:
     """Rollouts sorted by id as arrays of length N, sessions as numbers, and the pairs that were put to a choice."""
 
-    def __init__(self, release: Release, split: Part) -> None:
+    def __init__(self, release: Release, split: Part, splits: Mapping[str, str] | None = None) -> None:
         part = None if split == "all" else split
-        table = release.table("rollouts", columns=_COLUMNS, split=part).sort_by("rollout_id")
+        own = part if splits is None else None
+        table = release.table("rollouts", columns=_COLUMNS, split=own).sort_by("rollout_id")
+        if splits is not None and part is not None:
+            table = table.filter(pa.array([splits.get(name) == part for name in table["rollout_id"].to_pylist()]))
         if not table.num_rows:
             where = "" if part is None else f" in split {part}; --split all takes every rollout"
             raise ReleaseError(f"{release.path}: has no rollouts to evaluate on{where}")
@@ -50,9 +55,9 @@ class World:
         self.clean: Mask = np.array([name == "success" for name in outcome], bool)
         self.violating: Mask = np.array([name in VIOLATIONS for name in outcome], bool)
         self.failures: list[list[dict[str, Any]]] = [found or [] for found in table["failures"].to_pylist()]
-        self.twins = [_twin(made) for made in table["synthetic"].to_pylist()]
+        self.twins = [twin_of((made or {}).get("parameters")) for made in table["synthetic"].to_pylist()]
         self.category = self._categories(table["task_category"].to_pylist())
-        self._read_choices(release, part)
+        self._read_choices(release, own, narrowed=splits is not None)
 
     def groups_by_category(self, session: Ints) -> dict[str, Mask]:
         """For units of those sessions: all, each task category, and the groups of `COMBINED`."""
@@ -68,11 +73,13 @@ class World:
         np.maximum.at(high, self.session, number)
         return np.array(CATEGORIES)[np.where(low == high, low, CATEGORIES.index("other"))]
 
-    def _read_choices(self, release: Release, split: str | None) -> None:
+    def _read_choices(self, release: Release, split: str | None, *, narrowed: bool) -> None:
         columns = ["rollout_a", "rollout_b", "preference", "evaluator", "presented_first"]
         rows: list[dict[str, Any]] = []
         if "preferences" in release.manifest.configs:
             rows = release.table("preferences", columns=columns, split=split).to_pylist()
+        if narrowed:  # a split of sessions: the choices of the others lie outside it
+            rows = [row for row in rows if row["rollout_a"] in self.row and row["rollout_b"] in self.row]
         lost = [rollout for row in rows for rollout in (row["rollout_a"], row["rollout_b"]) if rollout not in self.row]
         if lost:
             raise ReleaseError(
@@ -124,15 +131,3 @@ def _verdicts(success: list[bool | None], outcome: list[str]) -> tuple[Mask, Mas
     known = [s is not None or o != "unknown" for s, o in zip(success, outcome, strict=True)]
     succeeded = np.array(good) & np.array(known)
     return np.array(known) & ~succeeded, succeeded
-
-
-def _twin(synthetic: dict[str, Any] | None) -> str | None:
-    """The rollout that a synthetic one is the twin of, where its parameters name one."""
-    if synthetic is None:
-        return None
-    try:
-        parameters = json.loads(synthetic["parameters"])
-    except (ValueError, RecursionError):
-        return None  # told by `validate`: the schema says that it is a JSON object
-    twin = parameters.get("twin") if isinstance(parameters, dict) else None
-    return twin if isinstance(twin, str) else None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from bad_robot_behavior.builder.features import ROLES, SPLITS, TABLES, VIDEO_CONFIG
+from bad_robot_behavior.builder.leakage import SPLIT_COLUMNS, LeakKind, item_of, leaks
 from bad_robot_behavior.builder.loader import Release
 from bad_robot_behavior.builder.reading import MANIFEST, inside, parquet_files, read_manifest
 from bad_robot_behavior.errors import MediaError, ReleaseError
-from bad_robot_behavior.media.fingerprint import near_duplicates
-from bad_robot_behavior.schema import Defect, ReleaseManifest, SplitSettings, rule, shorten
+from bad_robot_behavior.schema import Defect, ReleaseManifest, Rule, SplitSettings, rule, shorten
+from bad_robot_behavior.schema.split_item import SplitItem
 from bad_robot_behavior.schema.validate import validate_table
 
 AGAIN = "Download or build the release again."
@@ -61,12 +61,24 @@ INSTRUCTION_LEAK = rule(
     "An instruction is in one split.",
     cure="Build the release again; scores on a split that leaks are worth nothing.",
 )
+TWIN_LEAK = rule(
+    "release.twin_leak",
+    "A synthetic rollout and its twin are in one split.",
+    cure="Build the release again; scores on a split that leaks are worth nothing.",
+)
 VIDEO_LEAK = rule(
     "release.video_leak",
     "Videos that are nearly the same are in one split.",
     cure="Build the release again; scores on a split that leaks are worth nothing.",
 )
 
+_LEAKS: dict[LeakKind, tuple[Rule, str]] = {
+    "session": (SESSION_LEAK, "session_id"),
+    "instruction": (INSTRUCTION_LEAK, "instruction"),
+    "near_duplicate_video": (VIDEO_LEAK, "provenance.fingerprint"),
+    "same_video": (VIDEO_LEAK, "videos"),
+    "twin": (TWIN_LEAK, "synthetic.parameters"),
+}
 _CONTRACT = {
     "rollouts": "rollout",
     "preferences": "preference",
@@ -117,11 +129,6 @@ def _files(root: Path, manifest: ReleaseManifest) -> Iterator[Defect]:
             yield Defect(rule=FILE_UNLISTED.id, file=relative.as_posix(), message="is not in the manifest")
 
 
-def _readable(fingerprints: list[str]) -> list[str]:
-    """Those that are hashes: what is not has been told as a broken row, and is compared with nothing."""
-    return [text for text in fingerprints if len(text) % 16 == 0 and re.fullmatch("[0-9a-f]+", text)]
-
-
 class _Check:
     """One pass over each table, keeping ids and counts only."""
 
@@ -133,9 +140,7 @@ class _Check:
         self.counts: Counter[str] = Counter()
         self.by_code: Counter[str] = Counter()
         self.by_split: Counter[str] = Counter()
-        self.sessions: defaultdict[str, set[str]] = defaultdict(set)
-        self.instructions: defaultdict[str, set[str]] = defaultdict(set)
-        self.fingerprints: list[tuple[str, list[str]]] = []  # id, one fingerprint a video
+        self.items: list[SplitItem] = []
         self.rejected = 0
 
     def run(self) -> Iterator[Defect]:
@@ -186,14 +191,11 @@ class _Check:
                     message="is not the split of the file",
                 )
         if config == "rollouts" and split is not None:
-            keys = ("rollout_id", "session_id", "instruction_key")
-            for identity, session, instruction in zip(*(batch[key].to_pylist() for key in keys), strict=True):
-                self.rollouts[identity] = split
+            for row in batch.select(list(SPLIT_COLUMNS)).to_pylist():
+                item = item_of(row)
+                self.rollouts[item.rollout_id] = split
                 self.by_split[split] += 1
-                self.sessions[session].add(split)
-                self.instructions[instruction].add(split)
-            made = batch["provenance"].field("fingerprint").to_pylist()
-            self.fingerprints += zip(batch["rollout_id"].to_pylist(), (known or [] for known in made), strict=True)
+                self.items.append(item)
             return
         for field in ("rollout_a", "rollout_b") if config == "preferences" else ("rollout_id",):
             for i, identity in enumerate(batch[field].to_pylist(), offset):
@@ -208,28 +210,16 @@ class _Check:
                     )
 
     def _leaks(self) -> Iterator[Defect]:
-        for leak, field, groups in (
-            (SESSION_LEAK, "session_id", self.sessions),
-            (INSTRUCTION_LEAK, "instruction_key", self.instructions),
-        ):
-            for key, splits in groups.items():
-                if len(splits) > 1:
-                    where = ", ".join(sorted(splits))
-                    yield Defect(
-                        rule=leak.id, file="rollouts", field=field, value=shorten(key), message=f"is in {where}"
-                    )
-
         bits = self.manifest.recipe.get("split", {}).get("near_duplicate_bits", SplitSettings().near_duplicate_bits)
-        for a, b in near_duplicates([_readable(videos) for _, videos in self.fingerprints], int(bits)):
-            first, second = self.fingerprints[a][0], self.fingerprints[b][0]
-            if self.rollouts[first] != self.rollouts[second]:
-                yield Defect(
-                    rule=VIDEO_LEAK.id,
-                    file="rollouts",
-                    field="provenance.fingerprint",
-                    value=f"{first}, {second}",
-                    message=f"two videos in {self.rollouts[first]} and {self.rollouts[second]} are nearly the same",
-                )
+        for leak in leaks(self.items, self.rollouts, bits=int(bits)):
+            broken, field = _LEAKS[leak.kind]
+            yield Defect(
+                rule=broken.id,
+                file="rollouts",
+                field=field,
+                value=shorten(leak.shared) if leak.kind in ("session", "instruction") else ", ".join(leak.rollouts),
+                message=f"is in {', '.join(leak.splits)}",
+            )
 
     def _counts(self) -> Iterator[Defect]:
         told = self.manifest.counts
@@ -245,7 +235,7 @@ class _Check:
         pairs: list[tuple[str, object, object]] = [
             ("rollouts_packaged", told.rollouts_packaged, self.counts["rollouts"]),
             ("rollouts_rejected", told.rollouts_rejected, self.rejected),
-            ("sessions", told.sessions, len(self.sessions)),
+            ("sessions", told.sessions, len({item.session_id for item in self.items})),
             ("preferences", told.preferences, self.counts["preferences"]),
             ("trajectories", told.trajectories, self.counts["trajectories"]),
             ("demonstrations", told.demonstrations, self.counts["demonstrations"]),

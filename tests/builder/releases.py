@@ -55,7 +55,8 @@ def make_rollouts(folder: Path, sessions: int = 4) -> list[Rollout]:
     for number in range(sessions):
         split = "test" if number == sessions - 1 else "train"
         words = f"put marker {number} in the cup"
-        a, b = make_pair(folder, session=f"session-{number}", instruction=words, instruction_key=words, split=split)
+        named = {"session": f"session-{number}", "instruction": words, "instruction_key": words}
+        a, b = make_pair(folder, seed=10 * number, split=split, **named)  # the same file in two splits would be a leak
         a = msgspec.structs.replace(a, success=True, outcome="success")
         frames, value = (0, 5, 11), (0.0, 0.5, -0.25)
         curve = RewardCurve(
@@ -82,7 +83,5 @@ def make_rollouts(folder: Path, sessions: int = 4) -> list[Rollout]:
 
 def make_release(out: Path, rollouts: list[Rollout], layout: str = "auto", **options: Any) -> ReleaseManifest:
     recipe = options.pop("recipe", None) or make_recipe(layout)
-    options = {"rejections": (), "rollouts_read": len(rollouts)} | options
-    return write_release(
-        out, recipe=recipe, recipe_sha256="0" * 64, rollouts=iter(rollouts), licenses=(VERDICT,), **options
-    )
+    options = {"rejections": (), "rollouts_read": len(rollouts), "licenses": (VERDICT,)} | options
+    return write_release(out, recipe=recipe, recipe_sha256="0" * 64, rollouts=iter(rollouts), **options)

@@ -159,6 +159,14 @@ def test_a_video_on_both_sides(copy: Path) -> None:
     assert rules(copy) == {"release.file_changed", "release.video_leak"}
 
 
+@pytest.mark.rule("release.twin_leak")
+def test_a_twin_on_the_other_side(copy: Path) -> None:
+    parameters = json.dumps({"twin": first(copy)["rollout_id"]})
+    synthetic = {"generator": "test", "injector": None, "parameters": parameters, "seed": 1}
+    change(copy, "rollouts", {"synthetic": synthetic}, split="test")
+    assert rules(copy) == {"release.file_changed", "release.twin_leak"}
+
+
 def test_rows_are_held_to_their_contract(copy: Path) -> None:
     change(copy, "rollouts", {"score": 1.5})
     defects = [defect for defect in check(copy) if defect.rule.startswith("schema.")]

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -110,3 +111,35 @@ def test_test_ids_come_from_the_list_that_a_release_carries(tmp_path: Path) -> N
     (tmp_path / "splits.parquet").write_bytes(b"broken")
     with pytest.raises(RecipeError, match="cannot be read"):
         read_test_ids(tmp_path)
+
+
+def test_splits_are_stratified_by_category_site_and_outcome() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        SplitItem(
+            stable_id("r", str(n)),
+            stable_id("s", str(n)),
+            f"task {n}",
+            (random_fingerprint(n),),
+            category=str(rng.choice(["pour", "stack", "pick"], p=[0.05, 0.15, 0.8])),
+            site=str(rng.choice(["north", "south"], p=[0.2, 0.8])),
+            outcome=str(rng.choice(["success", "failure"], p=[0.1, 0.9])),
+        )
+        for n in range(600)
+    ]
+    splits = assign_splits(rows, SplitSettings(train=0.7, validation=0.1, test=0.2))
+    assert [list(splits.values()).count(name) for name in ("train", "validation", "test")] == [420, 60, 120]
+    for field in ("category", "site", "outcome"):
+        for value in {getattr(row, field) for row in rows}:
+            members = [row.rollout_id for row in rows if getattr(row, field) == value]
+            for name, share in (("train", 0.7), ("validation", 0.1), ("test", 0.2)):
+                count = sum(splits[member] == name for member in members)
+                assert abs(count - share * len(members)) <= 3, (value, name)
+
+
+def test_a_twin_stays_with_its_success() -> None:
+    rows = [item(n, n, f"task {n}") for n in range(30)]
+    rows += [msgspec.structs.replace(item(100 + n, 100 + n, f"other {n}"), twin=rows[n].rollout_id) for n in range(10)]
+    for seed in range(5):
+        splits = assign_splits(rows, SplitSettings(seed=seed, train=0.5, validation=0.2, test=0.3))
+        assert all(splits[row.rollout_id] == splits[row.twin] for row in rows if row.twin is not None)
