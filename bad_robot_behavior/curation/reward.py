@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -57,7 +58,9 @@ NO_READABLE_SAMPLE = rule(
 ROLES: tuple[Role, ...] = ("exterior_1", "exterior_2", "wrist")
 """The view that is judged: the first of these that a rollout has. A wrist view alone is the last resort."""
 
-_ROLLOUTS_AT_ONCE = 16
+_ROLLOUTS_AT_ONCE = 32  # a shard: as many requests as an endpoint is usually let to work on at a time
+
+Shown = tuple[Role, tuple[int, ...], EncodedClip]
 
 
 class Drawn(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,17 +133,22 @@ class Reward:
         if self.scorer is None:
             yield from rollouts
             return
-        batch: list[list[Rollout]] = []
-        for _, group in itertools.groupby(rollouts, key=lambda rollout: rollout.session_id):
-            batch.append(list(group))
-            if sum(map(len, batch)) >= _ROLLOUTS_AT_ONCE:
-                yield from self._judge(self.scorer, batch)
-                batch = []
-        yield from self._judge(self.scorer, batch)
+        with ThreadPoolExecutor(1) as aside:
+            # While the model is asked about one batch, the frames of the next are decoded.
+            waiting: tuple[list[list[Rollout]], Future[list[Shown]]] | None = None
+            for batch in _batches(rollouts):
+                following = batch, aside.submit(_show_all, batch, self.scorer)
+                if waiting is not None:
+                    yield from self._judge(self.scorer, *waiting)
+                waiting = following
+            if waiting is not None:
+                yield from self._judge(self.scorer, *waiting)
 
-    def _judge(self, scorer: GVL, sessions: list[list[Rollout]]) -> Iterator[Rollout | Rejection]:
+    def _judge(
+        self, scorer: GVL, sessions: list[list[Rollout]], decoded: Future[list[Shown]]
+    ) -> Iterator[Rollout | Rejection]:
         rollouts = [rollout for session in sessions for rollout in session]
-        shown = [show(rollout, scorer) for rollout in rollouts]
+        shown = decoded.result()
         curves = scorer.sample_encoded([clip for _, _, clip in shown], self.settings.samples)
         drawn: dict[str, Drawn] = {}
         for rollout, (role, index, _), found in zip(rollouts, shown, curves, strict=True):
@@ -264,7 +272,23 @@ def _why(errors: Sequence[str | None]) -> str:
     return f"{count} of {len(errors)} samples: {reason}"
 
 
-def show(rollout: Rollout, scorer: GVL) -> tuple[Role, tuple[int, ...], EncodedClip]:
+def _batches(rollouts: Iterable[Rollout]) -> Iterator[list[list[Rollout]]]:
+    """Whole sessions, of _ROLLOUTS_AT_ONCE rollouts and more together."""
+    batch: list[list[Rollout]] = []
+    for _, group in itertools.groupby(rollouts, key=lambda rollout: rollout.session_id):
+        batch.append(list(group))
+        if sum(map(len, batch)) >= _ROLLOUTS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _show_all(sessions: list[list[Rollout]], scorer: GVL) -> list[Shown]:
+    return [show(rollout, scorer) for session in sessions for rollout in session]
+
+
+def show(rollout: Rollout, scorer: GVL) -> Shown:
     """The view that is judged, the indices of its sampled frames, and these as they are sent, with the same moments of
     the other cameras where the scorer looks at all. Decoded once."""
     role, video = view(rollout)
