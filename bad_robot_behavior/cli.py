@@ -271,6 +271,52 @@ def build(
 
 @main.command()
 @click.argument("release", type=FILE)
+@click.argument("names", metavar="ID...", nargs=-1, required=True)
+@click.option("-o", "--out", type=FILE, help="Where the new release goes.  [default: in the place of the old one]")
+@click.option("--version", help="Version of the new release.  [default: the next minor one]")
+def withdraw(release: Path, names: tuple[str, ...], out: Path | None, version: str | None) -> None:
+    """Take a rollout, session, site or contributor out of a release. Their ids stay as tombstones, nothing else.
+
+    An ID is a rollout's or session's, an evaluator's pseudonym, a site, a source or an attribution, as the rows have
+    it; site=X, source=X and so on say which.
+
+    Example: bad-robot withdraw my-release ev_0123456789ab
+    """
+    from bad_robot_behavior.builder.reading import read_manifest
+    from bad_robot_behavior.builder.withdraw import summary
+    from bad_robot_behavior.builder.withdraw import withdraw as run
+
+    before = read_manifest(release)
+    click.echo(summary(before, run(release, names, out=out, version=version)))
+    click.echo(f"release: {out or release}")
+
+
+@main.command()
+@click.argument("before", type=FILE)
+@click.argument("after", type=FILE)
+@as_json
+def diff(before: Path, after: Path, as_json: bool) -> None:
+    """Tell what changed from one release to another: rollouts added, removed, withdrawn, changed, moved between splits.
+
+    Exits with 1 where a rollout that was ever in test is in another split now.
+
+    Example: bad-robot diff release-1.0.0 release-1.1.0
+    """
+    from bad_robot_behavior.builder.diff import diff as compare
+    from bad_robot_behavior.builder.diff import summary
+
+    found = compare(before, after)
+    if as_json:
+        import msgspec
+
+        _print_json(msgspec.to_builtins(found))
+    else:
+        click.echo(summary(found))
+    raise SystemExit(1 if found.left_test else 0)
+
+
+@main.command()
+@click.argument("release", type=FILE)
 @click.option("--no-names", is_flag=True, help="Do not look for names of people; the report says so.")
 @click.option("--faces/--no-faces", default=None, help="Look for faces.  [default: where the recipe did]")
 @as_json
