@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bad_robot_behavior.schema.synthetic_file import Event
 from bad_robot_behavior.synthesis import measure, rubric
 from bad_robot_behavior.synthesis.trace import Floats, Trace
 
-NEAR = 0.02
-"""Metres farther from the object than the twin was at its first touch that still count as being there."""
+NEAR = 0.03
+"""Metres from where the twin was, against the object, at its first touch, that still count as being there."""
 AT_GOAL = 0.02
 """The same for the object and its goal, against the twin's last step."""
 RESTS = 0.08
@@ -45,7 +46,6 @@ class _Facts:
     """(T,) fingers to object."""
     left: Floats
     """(T,) object to goal."""
-    near: float
     twin_touch: int
 
     @property
@@ -53,8 +53,15 @@ class _Facts:
         return self.trace.steps - 1
 
     @property
+    def near_steps(self) -> NDArray[np.intp]:
+        """Steps at which the fingers are to the object as the twin's were when it first touched it."""
+        mine = self.trace.tcp - self.trace.object_position
+        theirs = self.twin.tcp[self.twin_touch] - self.twin.object_position[self.twin_touch]
+        return np.flatnonzero(np.linalg.norm(mine - theirs, axis=1) <= NEAR)
+
+    @property
     def first_near(self) -> int | None:
-        steps = np.flatnonzero(self.gap <= self.near)
+        steps = self.near_steps
         return int(steps[0]) if len(steps) else None
 
     @property
@@ -78,7 +85,7 @@ def find_cause(trace: Trace, twin: Trace, events: tuple[Event, ...]) -> Cause:
     touches = np.flatnonzero(measure.touched(twin))
     twin_gap = measure.to_object(twin)
     touch = int(touches[0]) if len(touches) else int(np.argmin(twin_gap))
-    facts = _Facts(trace, twin, measure.to_object(trace), measure.to_goal(trace), float(twin_gap[touch]) + NEAR, touch)
+    facts = _Facts(trace, twin, measure.to_object(trace), measure.to_goal(trace), touch)
     return (
         _wrong_object(facts, events)
         or _reverted(facts, events)
@@ -194,7 +201,7 @@ def _not_taken(facts: _Facts) -> Cause | None:
         text = f"Its hand was turned by {angle:.0f} degrees at the object, and it never held it."
         return Cause("reach", "orientation_deviation", near, facts.last, text)
     shut = measure.closings(trace, facts.twin)
-    last_near = int(np.flatnonzero(facts.gap <= facts.near)[-1]) if facts.first_near is not None else near
+    last_near = int(facts.near_steps[-1]) if facts.first_near is not None else near
     if not shut:
         return Cause("grasp", "no_grasp", near, last_near, "Its gripper stood open at the object and never closed.")
     if facts.left[-1] < 0.7 * facts.left[0]:
@@ -238,7 +245,8 @@ def _not_brought(facts: _Facts) -> Cause | None:
         return Cause("manipulation", kind, facts.last, facts.last, f"{text}.")
     fell = [loss for loss in measure.losses(trace) if loss.step == end]
     height = fell[0].height if fell else 0.0
-    if height > rubric.FELL or facts.left[end] > 0.5 * facts.left[0]:
+    opened = bool((trace.action[max(end - 12, 0) : end + 1, 3] < 0).any())
+    if height > rubric.FELL or not opened:
         text = f"The object left the gripper {_cm(facts.left[end])} from the goal and fell {_cm(height)}."
         return Cause("grasp", "slip_or_drop", end, fell[0].landed if fell else end, text)
     text = f"The object was let go {_cm(facts.left[end])} from the goal and lies {_cm(facts.left[-1])} from it."

@@ -247,7 +247,8 @@ def _pace(trace: Trace, twin: Trace) -> Iterator[Event]:
     back = [step for step in measure.turns(trace) if step < work]
     shaken = [step for step in back if _within(back, step) >= least]
     if shaken:
-        start, end = max(shaken[0] - rubric.TURNS_WINDOW, back[0]), shaken[-1]
+        start = min(step for step in back if step > shaken[0] - rubric.TURNS_WINDOW)
+        end = shaken[-1]
         count = float(sum(start <= step <= end for step in back))
         yield Event(kind="jerk", start=start, end=end, value=count, unit="count", penalty=rubric.JERK)
 

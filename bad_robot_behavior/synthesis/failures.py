@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
@@ -31,19 +32,29 @@ def find_failures(
     *,
     seconds_per_step: float,
     forbidden: tuple[str, ...] = (),
+    since: int = 0,
+    apart: int = 0,
 ) -> tuple[Failure, ...]:
-    """Failures by start. Empty for a success that did nothing wrong; never empty for a rollout without success."""
+    """Failures by start. Empty for a success that did nothing wrong; never empty for a rollout without success.
+
+    None starts before `since`, the step of injection: a pause may begin in the twin as well, and what is wrong in it
+    comes later. What never happened is missed from `apart` on, the first step that differs from the twin's.
+    """
     unlike = measure.unlike_twin(trace, twin)
-    found = [(event, cause) for event in events for cause in _violations(event, forbidden)]
+    found = [(event, _from(cause, since)) for event in events for cause in _violations(event, forbidden)]
     records = [
         _record(cause, _severity(event, twin), _observable(event, unlike), seconds_per_step) for event, cause in found
     ]
     if not trace.success[-1]:
-        cause = find_cause(trace, twin, events)
+        cause = _from(find_cause(trace, twin, events), max(since, apart))
         if not any((cause.category, cause.kind) == (other.category, other.kind) for _, other in found):
             seen = taxonomy.load().categories[cause.category].kinds[cause.kind].observable
             records.append(_record(cause, "none", seen, seconds_per_step))
     return tuple(sorted(records, key=lambda f: (f.start_s or 0.0, f.category, f.kind)))
+
+
+def _from(cause: Cause, step: int) -> Cause:
+    return dataclasses.replace(cause, start=max(cause.start, step), end=max(cause.end, step))
 
 
 def _record(cause: Cause, severity: Severity, observable: bool | None, seconds_per_step: float) -> Failure:

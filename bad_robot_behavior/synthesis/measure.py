@@ -48,9 +48,9 @@ def moving(trace: Trace) -> Flags:
 
 
 def _drift(points: Floats, control_hz: float) -> Floats:
-    """(T,) units a second, over the ten steps around each step."""
+    """(T,) units a second, over the twenty steps around each step."""
     at = np.arange(len(points))
-    before, after = np.maximum(at - 5, 0), np.minimum(at + 5, len(points) - 1)
+    before, after = np.maximum(at - 10, 0), np.minimum(at + 10, len(points) - 1)
     way = np.linalg.norm(points[after] - points[before], axis=1)
     return np.asarray(way * control_hz / np.maximum(after - before, 1))
 
@@ -127,12 +127,14 @@ def losses(trace: Trace) -> list[Loss]:
             continue
         # Contacts end a few steps after the fingers have begun to let go: the fall is seen from just before.
         fall = z[end : max(following, end + 2)]
+        top = int(np.argmax(fall[:12]))  # what is thrown upwards rises first
+        fall = fall[top:]
         rises = np.flatnonzero(np.diff(fall) > 0.002)  # it bounced, or was carried up again
         fall = fall[: int(rises[0]) + 1] if len(rises) else fall
         landed = int(np.argmax(fall <= fall.min() + 1e-4))
         drop = float(fall[0] - fall.min())
         fastest = float(-np.diff(fall).min(initial=0.0) * trace.control_hz)
-        found.append(Loss(end, end + landed, drop, max(fastest, 0.0), float(to_goal(trace)[end])))
+        found.append(Loss(end, end + top + landed, drop, max(fastest, 0.0), float(to_goal(trace)[end])))
     return found
 
 

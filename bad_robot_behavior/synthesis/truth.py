@@ -64,17 +64,22 @@ def tell(
     fault was active: that is a defect of the world, never of the rollout.
     """
     step_s = 1 / trace.control_hz if seconds_per_step is None else seconds_per_step
-    events = find_events(trace, twin)
-    failures = find_failures(trace, twin, events, seconds_per_step=step_s, forbidden=forbidden)
-    success = bool(trace.success[-1])
-    penalty, reward = _reward(trace.progress, events)
     onset = _onset(trace, twin)
     if onset is not None and (inject_step is None or onset < inject_step):
         raise RuntimeError(f"the rollout left its twin at step {onset}, before the fault at step {inject_step}")
+    events = find_events(trace, twin)
+    failures = find_failures(
+        trace,
+        twin,
+        events,
+        seconds_per_step=step_s,
+        forbidden=forbidden,
+        since=inject_step or 0,
+        apart=onset or 0,
+    )
+    success = bool(trace.success[-1])
+    penalty, reward = _reward(trace.progress, events)
     starts = [round(failure.start_s / step_s) for failure in failures if failure.start_s is not None]
-    failed = min(starts) if starts else None
-    if failed is not None and inject_step is not None:
-        failed = max(failed, inject_step)  # a pause may begin in the twin as well; what is wrong in it comes later
     return Truth(
         events=events,
         progress=trace.progress,
@@ -86,7 +91,7 @@ def tell(
         score=rubric.score(success, float(trace.progress[-1]), float(penalty.sum())),
         inject_step=inject_step,
         onset_step=onset,
-        failure_step=failed,
+        failure_step=min(starts) if starts else None,
         effective=inject_step is not None and (onset is not None or bool(failures)),
     )
 

@@ -121,6 +121,7 @@ class Overshoot:
             int(np.argmin(np.linalg.norm(twin.trace.object_position[start:] - world.goal, axis=1)))
         ]
         beyond = end + way / np.linalg.norm(way) * parameters["beyond"]
+        beyond = np.clip(beyond, [-0.35, 0.42, 0.06], [0.35, 0.9, 0.35])  # within reach, past the goal all the same
         yield from go_to(world, beyond, grip, 80)
         yield from hold(world, 10, grip)
         if parameters["returns"]:

@@ -59,7 +59,8 @@ class _Strike:
         step, place = parameters["inject_step"], world.position_of(parameters["body"])
         grip = grip_at(twin, step - 1)
         way = _direction(world, place)
-        line = place[:2] + parameters["aside"] * np.array([-way[1], way[0]])
+        finger = world.data.site("rightEndEffector").xpos - world.tcp  # one finger goes through it, not one each side
+        line = (place - finger)[:2] + parameters["aside"] * np.array([-way[1], way[0]])
         start, end = line - RUN_UP * way, line + parameters["beyond"] * way
         low, clear = world.table + parameters["height"] + FINGERS[2], world.table + ABOVE + FINGERS[2]
         if np.linalg.norm(world.tcp[:2] - start) > 0.03:
@@ -88,7 +89,7 @@ class KnockCup(_Strike):
     slug: ClassVar[str] = "knock_cup"
     title: ClassVar[str] = "knocks over a cup on the way"
     body, height = 0, (0.055, 0.085)
-    speed, beyond, aside = (0.3, 0.8), (0.06, 0.12), (0.015, 0.035)
+    speed, beyond = (0.3, 0.8), (0.06, 0.12)
 
 
 class Spill(KnockCup):
@@ -105,14 +106,14 @@ class BumpOther(_Strike):
     slug: ClassVar[str] = "bump_other"
     title: ClassVar[str] = "shoves another object on the way"
     body, height = 1, (0.02, 0.035)
-    beyond, aside = (0.0, 0.08), (0.02, 0.04)
+    beyond = (0.02, 0.1)
 
 
 class BrushCup(_Strike):
     slug: ClassVar[str] = "brush_cup"
     title: ClassVar[str] = "touches a cup in passing"
     body, height, speed = 0, (0.02, 0.04), (0.2, 0.5)
-    beyond, aside = (0.0, 0.03), (0.03, 0.06)
+    beyond, aside = (0.02, 0.05), (0.025, 0.04)
 
 
 class PressTable:
