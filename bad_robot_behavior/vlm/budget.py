@@ -40,8 +40,8 @@ class Budget:
         self._add(closed=None)
 
     def take(self, cost: float) -> None:
-        """Count a request that costs at most `cost`, before it is sent. Raises BudgetError, for good until `open`,
-        where a limit would be passed."""
+        """Count a request that costs at most `cost`, before it is sent. Raises BudgetError where a limit would be
+        passed; `settle` of another request may make room."""
 
         if self.max_requests is None and self.max_cost is None:
             self._add(requests=1.0, cost=cost)
@@ -51,12 +51,17 @@ class Budget:
             with transaction(database):
                 spent = _amounts(database)
                 problem = self._problem(spent, cost)
-                _change(database, {"closed": 1.0} if problem else {"requests": 1.0, "cost": cost})
+                if problem is None:
+                    _change(database, {"requests": 1.0, "cost": cost})
             return problem
 
         problem = self.cache.read(pay)
         if problem is not None:
             raise BudgetError(problem)
+
+    def close(self) -> None:
+        """Let no request pass any more until `open`: one was refused, and smaller ones shall not slip by."""
+        self._add(closed=1.0)
 
     def settle(self, paid: float, cost: float, prompt_tokens: int = 0, completion_tokens: int = 0) -> None:
         """Put what a request took in the place of what was paid in advance."""

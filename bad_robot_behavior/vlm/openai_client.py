@@ -28,10 +28,11 @@ from bad_robot_behavior.vlm.wire import blamed, error_message, lacking, paramete
 T = TypeVar("T")
 _LONGEST_WAIT_S = 600.0
 _CONNECT_S = 10.0
-_MAX_REPLY = 64 * 2**20
+
 _ALL_REFUSED = 4
 _GIVE_UP_AFTER = 3
 """Requests that failed for good, one after the other, with no answer in between: the endpoint is taken to be gone."""
+_LOOK_AGAIN_S = 0.02
 _RETRIED = {408, 409, 425, 429}
 _UNSUPPORTED = {400, 404, 422, 501}
 _HOPELESS = {
@@ -66,6 +67,7 @@ class _Work:
         self.group = group
         self.slots = asyncio.Semaphore(slots)
         self.answers: dict[str, Answer] = {}
+        self.under_way = 0
         self.failed_in_a_row = 0
         self.gone: Answer | None = None
         self.stopped: BudgetError | None = None
@@ -137,7 +139,8 @@ class OpenAIClient(CachedClient):
                 httpx2.AsyncClient(
                     # The password goes as a header: in the address it would end up in the log of requests.
                     base_url=urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2])).rstrip("/") + "/",
-                    headers={"Authorization": f"Bearer {key or 'none'}"} if user is None else {},
+                    headers={"Content-Type": "application/json"}
+                    | ({"Authorization": f"Bearer {key or 'none'}"} if user is None else {}),
                     auth=user,
                     timeout=httpx2.Timeout(self.settings.timeout_s, connect=min(_CONNECT_S, self.settings.timeout_s)),
                     limits=httpx2.Limits(max_connections=slots, max_keepalive_connections=slots),
@@ -179,7 +182,7 @@ class OpenAIClient(CachedClient):
                 return call
             wait: float | None = None
             try:
-                answers = await self._post(work.api, call)
+                answers = await self._post(work, call)
             except _UnsupportedError:
                 continue
             except BudgetError as error:
@@ -227,7 +230,7 @@ class OpenAIClient(CachedClient):
             if work.failed_in_a_row >= _GIVE_UP_AFTER or not self.counters["requests_answered"]:
                 work.gone = problem
 
-    async def _post(self, api: Any, call: list[_Asked]) -> list[Answer]:
+    async def _post(self, work: _Work, call: list[_Asked]) -> list[Answer]:
         """One attempt. Raises _FaultError where another may do better, _UnsupportedError where another, made
         otherwise, may, EndpointError where none can, BudgetError where none may."""
         import httpx2
@@ -235,13 +238,12 @@ class OpenAIClient(CachedClient):
         request = call[0][1]
         limit_name = self._limit_name
         body = payload(request, len(call), limit_name, self._without)
-        paid = self._pay(request, len(call))
+        paid = await self._pay(work, request, len(call))
         self.counters["requests_sent"] += 1
+        work.under_way += 1
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                response = await api.post(
-                    "chat/completions", content=msgspec.json.encode(body), headers={"Content-Type": "application/json"}
-                )
+                response = await work.api.post("chat/completions", content=msgspec.json.encode(body))
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             self._give_back(paid)
             raise self._unreached("down", "cannot be reached", error) from None
@@ -253,6 +255,8 @@ class OpenAIClient(CachedClient):
             raise self._unreached("transport", "dropped the connection", error) from None
         except (httpx2.InvalidURL, UnicodeError) as error:
             raise EndpointError(f"{self._shown_url} is no address: {error}. Check endpoint.base_url") from None
+        finally:
+            work.under_way -= 1
         if not response.is_success:
             self._give_back(paid)
             return [self._refused(response, body)]
@@ -296,14 +300,23 @@ class OpenAIClient(CachedClient):
             raise EndpointError(f"{problem}. The model {self.model} does not take {named!r} as it is set in the recipe")
         return lacking("refused", said)  # goes into published predictions, so it names no host
 
-    def _pay(self, request: Request, answers: int) -> float:
-        """Take a request out of the budget; what was paid for it."""
+    async def _pay(self, work: _Work, request: Request, answers: int) -> float:
+        """Take a request out of the budget; what was paid for it. Where it does not fit, the requests under way are
+        waited for first: they were paid for with more than they will cost."""
         if self.budget is None:
             return 0.0
         expected = estimate(request, answers)
         cost = self.settings.cost(expected.prompt_tokens, expected.completion_tokens) or 0.0
-        self.budget.take(cost)
-        return cost
+        while True:
+            try:
+                self.budget.take(cost)
+            except BudgetError:
+                if work.stopped is not None or not work.under_way:
+                    self.budget.close()
+                    raise
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            else:
+                return cost
 
     def _give_back(self, paid: float) -> None:
         if self.budget is not None and paid:

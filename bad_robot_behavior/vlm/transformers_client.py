@@ -113,8 +113,7 @@ def load(place: str, model: str, revision: str | None, device: str) -> tuple[Any
         return processor, loaded.to(device).eval()
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         raise BadRobotError(
-            f"{place}: transformers cannot load it as an image-text-to-text model: "
-            f"{' '.join(str(error).split())[:300]}"
+            f"{place}: transformers cannot load it as an image-text-to-text model: {' '.join(str(error).split())[:300]}"
         ) from error
 
 

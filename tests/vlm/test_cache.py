@@ -3,14 +3,18 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.vlm.cache import Cache, request_key
 from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
 
+ROOT = Path(__file__).parent.parent.parent
 BASE = Request(model="m", messages=(Message("user", ("hello", Image(b"abc", "image/png"))),), seed=1)
 
 
@@ -130,3 +134,60 @@ def test_a_cache_that_cannot_be_written_warns_once_and_loses_no_answer(
             cache.put(msgspec.structs.replace(BASE, seed=seed), Answer(text="y" * 3000))
     assert caplog.text.count("answers are not being stored") == 1
     assert cache.get(BASE) == Answer(text="first", cached=True)
+
+
+def test_unusable_answers_are_forgotten_and_no_others(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache.sqlite")
+    requests = [msgspec.structs.replace(BASE, seed=seed) for seed in range(4)]
+    for request in requests[:3]:
+        cache.put(request, Answer(text="what?"))
+    cache.mark_unusable([requests[0], requests[3]])  # the last one was refused, so there is nothing to forget
+    cache.mark_unusable([requests[0]])
+    assert cache.forget_unusable() == 1
+    assert [cache.get(request) is None for request in requests] == [True, False, False, True]
+    cache.put(requests[0], Answer(text="yes"))
+    assert cache.forget_unusable() == 0
+    assert cache.get(requests[0]) is not None
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import msgspec
+from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.vlm.cache import Cache
+from bad_robot_behavior.vlm.client import Answer
+from tests.vlm.test_cache import BASE
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+cache = Cache(Path(sys.argv[1]))
+try:
+    for seed in range(200):
+        cache.put(msgspec.structs.replace(BASE, seed=seed), Answer(text="y" * 3000))
+    print("kept", len(cache))
+except BadRobotError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("size", "words"), [(200_000, "kept "), (0, "cannot be used: ")])
+def test_a_full_disk_is_told_and_what_was_stored_stays(size: int, words: str, tmp_path: Path) -> None:
+    """A real limit on how large files may grow, as a disk has it."""
+    path = tmp_path / "cache.sqlite"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, path, str(size)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert words in done.stdout, done.stderr
+    assert "Traceback" not in done.stderr
+    if size:
+        assert done.stderr.count("answers are not being stored") == 1
+        kept = int(done.stdout.removeprefix("kept "))
+        assert 0 < kept < 200
+        assert len(Cache(path)) == kept
+        assert Cache(path).get(msgspec.structs.replace(BASE, seed=0)) is not None
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadRobotError, match="the cache of model answers cannot be used"):
+        Cache(tmp_path / "file" / "cache.sqlite").get(BASE)

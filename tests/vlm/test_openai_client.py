@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import pickle
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from bad_robot_behavior.errors import EndpointError
+from bad_robot_behavior.errors import BudgetError, EndpointError
 from bad_robot_behavior.schema import EndpointSettings
+from bad_robot_behavior.vlm.budget import Budget
 from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.client import Image, Message, Request
 from bad_robot_behavior.vlm.openai_client import OpenAIClient
@@ -211,3 +214,125 @@ def test_retry_after_is_waited_for_but_not_for_hours() -> None:
         assert loopback.stats(url)["requests"] == 1
     assert answer.lack == "transport"
     assert "wait 7200 s" in (answer.error or "")
+
+
+def samples(count: int, text: str = "hello", first: int = 100) -> list[Request]:
+    return [request(text, seed=first + k) for k in range(count)]
+
+
+def test_samples_of_one_question_are_one_request_and_each_is_kept_alone(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    with loopback.serve() as url:
+        alone = [client(url).ask([one])[0].text for one in samples(10)]
+    with loopback.serve() as url:
+        asking = client(url, Cache(path))
+        together = asking.ask([*samples(10), *samples(3, "other")])
+        assert loopback.stats(url)["requests"] == 2
+    assert [answer.text for answer in together[:10]] == alone
+    assert [answer.prompt_tokens == 0 for answer in together] == [False, *[True] * 9, False, *[True] * 2]
+    assert len(Cache(path)) == 13
+    with loopback.serve() as url:  # of twelve, two are new: they are one request again
+        some = client(url, Cache(path)).ask(samples(12))
+        assert [answer.text for answer in some[:10]] == alone
+        assert [answer.cached for answer in some] == [True] * 10 + [False] * 2
+        assert loopback.stats(url)["requests"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "requests"),
+    [
+        ({"most_choices": 1}, 1 + 9 + 5),  # the first call gives one answer, and is the last of its kind
+        ({"most_choices": 4}, 1 + 6 + 5),
+        ({"refuse": "n"}, 1 + 15),
+        ({"refuse": "seed"}, 1 + 2),
+        ({"refuse": "response_format"}, 1 + 2),
+        ({"refuse": "n,seed,response_format"}, 3 + 15),
+        ({"fault": "one-null"}, 2 + 1 + 1),
+        ({"fault": "500"}, 2 * 2),
+    ],
+)
+def test_what_a_server_does_not_take_is_learnt_once(flags: dict[str, object], requests: int) -> None:
+    schema = {"json_schema": SCHEMA}
+    asked = [msgspec.structs.replace(one, **schema) for one in [*samples(10), *samples(5, "other")]]
+    with loopback.serve() as url:
+        expected = [answer.text for answer in client(url).ask(asked)]
+    with loopback.serve(**flags) as url:
+        assert [answer.text for answer in client(url).ask(asked)] == expected
+        assert loopback.stats(url)["requests"] == requests
+
+
+def test_a_server_that_counts_no_tokens_leaves_them_unknown() -> None:
+    with loopback.serve(no_usage=True) as url:
+        answers = client(url).ask(samples(3))
+    assert {(answer.prompt_tokens, answer.completion_tokens) for answer in answers} == {(None, None)}
+
+
+def test_a_server_that_dies_is_noticed_before_every_request_has_waited(tmp_path: Path) -> None:
+    """It dies at its 20th request of 200. Three that fail for good are enough to tell."""
+    cache = Cache(tmp_path / "cache.sqlite")
+    requests = [request(f"question {i}") for i in range(200)]
+    with loopback.serve() as url:
+        expected = [answer.text for answer in client(url).ask(requests)]
+    with loopback.serve(die_at=20) as url:
+        asking = client(url, cache, concurrency=4, max_attempts=3)
+        answers = asking.ask(requests)
+        port = url.rpartition(":")[2].partition("/")[0]
+    assert {answer.lack for answer in answers} == {None, "down"}
+    assert 16 <= len(cache) <= 19
+    assert asking.counters["requests_sent"] <= 20 + 3 * (3 + 3)
+    with loopback.serve(port=port) as url:  # it comes back
+        again = client(url, cache)
+        assert [answer.text for answer in again.ask(requests)] == expected
+        assert again.counters["requests_cached"] + loopback.stats(url)["requests"] == 200
+
+
+def test_faults_that_come_and_go_are_no_death() -> None:
+    requests = [request(f"question {i}") for i in range(40)]
+    with loopback.serve(fault="500", times=2) as url:
+        answers = client(url, concurrency=8, max_attempts=3).ask(requests)
+    assert all(answer.text for answer in answers)
+
+
+def test_a_budget_stops_the_asking_and_what_was_sent_is_kept(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache.sqlite")
+    requests = [request(f"question {i}") for i in range(30)]
+    with loopback.serve(latency_s=0.05) as url:
+        limited = OpenAIClient(EndpointSettings(base_url=url, model="loopback"), cache, Budget(cache, max_requests=12))
+        with pytest.raises(BudgetError, match="12 requests have been sent of the 12"):
+            limited.ask(requests)
+        assert loopback.stats(url)["requests"] == 12
+        assert len(cache) == 12, "what was under way was waited for"
+        more = OpenAIClient(EndpointSettings(base_url=url, model="loopback"), cache, Budget(cache, max_requests=30))
+        assert all(answer.text for answer in more.ask(requests))
+        assert loopback.stats(url)["requests"] == 30
+    assert Budget(cache).spent().requests == 30
+
+
+def test_a_budget_of_money_is_kept_to_the_last_request(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache.sqlite")
+    requests = [request(f"question {i}" * 40, max_tokens=64) for i in range(30)]
+    with loopback.serve() as url:
+        prices = {"prompt_price": 1000.0, "completion_price": 5000.0}
+        settings = EndpointSettings(base_url=url, model="loopback", **prices)
+        with pytest.raises(BudgetError, match="of the 2 that --max-cost allows"):
+            OpenAIClient(settings, cache, Budget(cache, max_cost=2.0)).ask(requests)
+        seen = loopback.stats(url)
+        spent = Budget(cache).spent()
+        assert spent.cost == pytest.approx((1000 * seen["prompt_tokens"] + 5000 * seen["completion_tokens"]) / 1e6)
+        assert 1.5 < spent.cost <= 2.0
+        with pytest.raises(EndpointError, match="--max-cost needs the prices of the model loopback"):
+            OpenAIClient(EndpointSettings(base_url=url, model="loopback"), cache, Budget(cache, max_cost=2.0))
+
+
+def test_a_redirect_is_told_and_not_followed() -> None:
+    with loopback.serve(fault=302, times=99) as url, pytest.raises(EndpointError, match="the address has moved"):
+        client(url).ask([request()])
+
+
+def test_a_password_in_the_address_goes_to_the_server_and_into_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with loopback.serve() as url:
+        client(url.replace("://", "://jane:hunter2@")).ask([request()])
+        (sent,) = loopback.stats(url)["authorizations"]
+    assert base64.b64decode(sent.removeprefix("Basic ")) == b"jane:hunter2"
+    assert "hunter2" not in caplog.text
