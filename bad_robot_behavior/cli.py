@@ -438,6 +438,7 @@ def score(
 @click.option("--draws", type=click.IntRange(10), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--html", type=FILE, help="Also write one self-contained page.")
+@click.option("-o", "--out", type=FILE, help="Also write a results file for each scorer into this folder.")
 @as_json
 def evaluate(
     release: Path,
@@ -448,6 +449,7 @@ def evaluate(
     draws: int,
     seed: int,
     html: Path | None,
+    out: Path | None,
     as_json: bool,
 ) -> None:
     """Compare scorers with the truth of a release: every task, with intervals, beside the floors.
@@ -458,7 +460,7 @@ def evaluate(
     Example: bad-robot evaluate bad-robot-behavior time_ramp.parquet --html report.html
     """
     from bad_robot_behavior.benchmark import predictions as files
-    from bad_robot_behavior.benchmark import protocol, report
+    from bad_robot_behavior.benchmark import protocol, report, results_file
     from bad_robot_behavior.benchmark.tasks import ORDER
     from bad_robot_behavior.builder.loader import load
     from bad_robot_behavior.splits import read_splits
@@ -469,12 +471,19 @@ def evaluate(
     results = protocol.evaluate(loaded, read, split=split, splits=splits, tasks=tasks or ORDER, draws=draws, seed=seed)
     if html is not None:
         report.html(results, loaded, read, html)
+    written = []
+    if out is not None:
+        if tasks:
+            raise click.UsageError("a results file holds every task; leave out --task or --out")
+        written = results_file.write(out, loaded, read, split=split, splits=splits, draws=draws, seed=seed)
     if as_json:
         click.echo(report.to_json(results))
         return
     click.echo(report.table(results))
     if html is not None:
         click.echo(f"report: {html}")
+    for path in written:
+        click.echo(f"results: {path}")
     click.echo(f"release: {loaded.path}")
 
 
@@ -535,6 +544,29 @@ def split(
         if out is not None:
             click.echo(f"splits: {out} (sha256 {digest})")
     raise SystemExit(1 if found.leaks else 0)
+
+
+@main.command()
+@click.argument("folder", type=FILE)
+@click.option("-o", "--out", type=FILE, required=True, help="The page to write (HTML).")
+@click.option("--release", type=FILE, help="Score every file again on this release, and show no other.")
+def leaderboard(folder: Path, out: Path, release: Path | None) -> None:
+    """Make a page from a folder of results files, once each of them is checked.
+
+    A file that fails a check is named on the page with what is wrong, and the command exits with 1.
+
+    Example: bad-robot leaderboard results -o leaderboard.html --release bad-robot-behavior
+    """
+    from bad_robot_behavior.benchmark import leaderboard as boards
+    from bad_robot_behavior.builder.loader import load
+
+    board = boards.read_board(folder, None if release is None else load(release))
+    boards.write(board, out)
+    for defect in board.defects:
+        click.echo(str(defect))
+    shown = sum(map(len, board.entries.values()))
+    click.echo(f"{out}: {shown} results files shown, {len({d.file for d in board.defects})} not shown")
+    raise SystemExit(1 if board.defects else 0)
 
 
 def _part(shard: str | None) -> tuple[int, int] | None:

@@ -27,6 +27,11 @@ def validate(path: Path, release: Path | None = None) -> tuple[str, list[Defect]
         from bad_robot_behavior.builder.loader import load
 
         return "predictions file", check_predictions(path, None if release is None else load(release))
+    if path.is_file() and path.name.endswith(".results.zip"):
+        from bad_robot_behavior.benchmark.results_file import check as check_results
+        from bad_robot_behavior.builder.loader import load
+
+        return "results file", check_results(path, None if release is None else load(release))[1]
     if path.is_file() and path.suffix in {".yaml", ".yml"}:
         return "recipe", _check_recipe(path)
     if (path / "release.json").is_file():
@@ -45,7 +50,7 @@ def validate(path: Path, release: Path | None = None) -> tuple[str, list[Defect]
     raise BadRobotError(
         f"{path}: {what}: a lab folder (lab.yaml, session.yaml or mp4 files in it), a RoboArena dump "
         "(evaluation_sessions/), a synthetic set (synthetic.json), a release (release.json), a predictions file "
-        "(.parquet) or a recipe (.yaml)"
+        "(.parquet), a results file (.results.zip) or a recipe (.yaml)"
     )
 
 

@@ -37,14 +37,19 @@ def html(results: Results, release: Release, predictions: Sequence[Predictions],
 
 
 def write_text(path: Path, text: str, what: str) -> None:
+    """Write a text file whole or not at all. Raises BadRobotError where it cannot be written."""
+    write_bytes(path, text.encode(), what)
+
+
+def write_bytes(path: Path, data: bytes, what: str) -> None:
     """Write a file whole or not at all. Raises BadRobotError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
         part = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
             part.chmod(0o644)
             part.replace(path)
         finally:
