@@ -51,7 +51,7 @@ def main() -> None:
     if options.tune:
         tune()
         return
-    near = nearness.Nearness(KNOWN)
+    near = nearness.Nearness()
     ways: Ways = {
         "rules": lambda chosen: by(EmbeddedReader(KNOWN), chosen),
         "embeddings (rules first)": lambda chosen: by(EmbeddedReader(KNOWN, near), chosen),
@@ -117,7 +117,7 @@ def compare(ways: Ways, chosen: Sequence[Item], part: str) -> None:
 
 def tune() -> None:
     """Precision of the embeddings alone on the development parts, by cosine and by lead."""
-    near = nearness.Nearness(KNOWN)
+    near = nearness.Nearness()
     judged = []
     for item in items("dev", "sessions", "late"):
         for said in attribution.attribute(item.text, item.labels):

@@ -193,19 +193,20 @@ def answer(request: dict[str, Any], fault: str = "none") -> str:
         return "Auf dem ersten Bild hat der Roboter 40 Prozent der Aufgabe geschafft."
     said = _text(request)
     short = fault == "wrong-count"
+    asked = said.rpartition("Answer with one JSON object: ")[2]  # feedback may hold any JSON, this part is ours
     text = "You said: " + said[-60:]
     if '{"frames":' in said:
         entries = progress(request)
         if fault == "out-of-range":
             entries[-1]["percent"] = 101
         text = json.dumps({"frames": entries[: len(entries) - short]})
-    elif '{"rollouts":' in said:
+    elif '{"rollouts":' in asked:
         labels = json.loads(re.search(r"Labels of the rollouts: (.*)", said)[1])  # type: ignore[index]
         entries = sort_feedback(said, labels)
         text = json.dumps({"rollouts": entries[: len(entries) - short]})
         if fault == "gullible":
             text = obey(request, labels)
-    elif '{"verdicts":' in said:
+    elif '{"verdicts":' in asked:
         entries = judge_claims(said, gullible=fault == "gullible")
         text = json.dumps({"verdicts": entries[: len(entries) - short]})
     return text[: len(text) // 2] if fault == "half-json" else text

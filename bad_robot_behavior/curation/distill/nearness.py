@@ -8,6 +8,7 @@ denies.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from importlib import resources
@@ -18,8 +19,8 @@ import numpy as np
 from bad_robot_behavior.curation.distill import general, keywords
 from bad_robot_behavior.curation.distill.attribution import without_names
 from bad_robot_behavior.curation.distill.keywords import Pair
+from bad_robot_behavior.schema import taxonomy
 from bad_robot_behavior.schema.plain_yaml import parse_yaml
-from bad_robot_behavior.schema.taxonomy import Taxonomy
 from bad_robot_behavior.vlm import embeddings
 from bad_robot_behavior.vlm.embeddings import SentenceEncoder, Vectors
 
@@ -34,10 +35,8 @@ _NONE: Pair = ("none", "none")
 class Nearness:
     """Compares sentences with what stands for each kind. Raises MissingExtraError without the extra `text`."""
 
-    def __init__(self, taxonomy: Taxonomy, encoder: SentenceEncoder | None = None) -> None:
-        self._encoder = encoder or SentenceEncoder()
-        self._pairs, self._texts = _examples(taxonomy)
-        self._vectors: Vectors | None = None
+    def __init__(self) -> None:
+        self._encoder = SentenceEncoder()
 
     def failures(self, sentence: str, labels: Sequence[str]) -> list[Pair]:
         """The pair that the sentence is near enough to, or none."""
@@ -49,14 +48,19 @@ class Nearness:
     def nearest(self, sentence: str, labels: Sequence[str]) -> tuple[Pair, float, float]:
         """The nearest pair of the taxonomy, its cosine in [-1, 1], and how far it leads the nearest text of another
         category or of no failure; negative where one of those is nearer."""
-        if self._vectors is None:
-            self._vectors = self._encoder(self._texts)
+        pairs, vectors = _known()
         vector = self._encoder([without_names(sentence, labels)])[0]
         # Three digits, so that another processor's last bits decide as little as can be.
-        cosines = np.round(self._vectors @ vector, 3)
-        found = list(zip(self._pairs, cosines.tolist(), strict=True))
-        pair, best = max(((pair, c) for pair, c in found if pair != _NONE), key=lambda one: one[1])
-        return pair, best, best - max(c for other, c in found if other[0] != pair[0])
+        found = list(zip(pairs, np.round((vectors @ vector).astype(np.float64), 3).tolist(), strict=True))
+        pair, best = max(((pair, cosine) for pair, cosine in found if pair != _NONE), key=lambda one: one[1])
+        return pair, best, best - max(cosine for other, cosine in found if other[0] != pair[0])
+
+
+@functools.cache
+def _known() -> tuple[list[Pair], Vectors]:
+    """What stands for each kind, as vectors: read once a process, as it takes seconds."""
+    found = examples()
+    return [pair for pair, _ in found], SentenceEncoder()([text for _, text in found])
 
 
 def parameters() -> dict[str, object]:
@@ -65,20 +69,21 @@ def parameters() -> dict[str, object]:
     return {"weights_sha256": embeddings.MODEL_SHA256, "phrases_sha256": phrases, "cosine": COSINE, "lead": LEAD}
 
 
-def _examples(taxonomy: Taxonomy) -> tuple[list[Pair], list[str]]:
-    """(pair, text) of everything that stands for a kind, in two lists."""
-    examples: list[tuple[Pair, str]] = []
+def examples() -> list[tuple[Pair, str]]:
+    """(pair, text) of everything that stands for a kind, and of what reports no failure."""
+    found: list[tuple[Pair, str]] = []
     for category, kinds in parse_yaml(_phrases()).items():
         if category == "none":
-            examples += [(_NONE, text) for text in kinds]
+            found += [(_NONE, text) for text in kinds]
         else:
-            examples += [((category, kind), text) for kind, texts in kinds.items() for text in texts]
-    for slug, category in taxonomy.categories.items():
+            found += [((category, kind), text) for kind, texts in kinds.items() for text in texts]
+    known = taxonomy.load()
+    for slug, category in known.categories.items():
         for kind in category.kinds.values():
             if "unknown" not in (slug, kind.slug):
-                text = f"The robot failed: {kind.name.lower()}. {general.definition(taxonomy, (slug, kind.slug))}"
-                examples.append(((slug, kind.slug), text))
-    return [pair for pair, _ in examples], [text for _, text in examples]
+                text = f"The robot failed: {kind.name.lower()}. {general.definition(known, (slug, kind.slug))}"
+                found.append(((slug, kind.slug), text))
+    return found
 
 
 def _phrases() -> str:

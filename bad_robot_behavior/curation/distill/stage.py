@@ -142,7 +142,7 @@ def _reader(settings: DistillSettings, client: Client | None, known: taxonomy.Ta
         return EmbeddedReader(known)
     from bad_robot_behavior.curation.distill.nearness import Nearness
 
-    return EmbeddedReader(known, Nearness(known))
+    return EmbeddedReader(known, Nearness())
 
 
 def _is_written_about(rollout: Rollout) -> bool:

@@ -62,7 +62,7 @@ def by_words(cases: Sequence[Case], settled: Sequence[Settled], counters: Counte
     kept = []
     for case, one in zip(cases, settled, strict=True):
         claims = _numbered(case, one)
-        kept.append(_without(case, one, [claim for _, claim in claims if not _says(claim)], counters))
+        kept.append(_without(case, one, [claim for _, claim in claims if not says(claim)], counters))
     return kept
 
 
@@ -187,7 +187,7 @@ def _verdicts(text: str, count: int) -> list[bool]:
     return [verdicts[number] for number in range(1, count + 1)]
 
 
-def _says(claim: Statement | Claim) -> bool:
+def says(claim: Statement | Claim) -> bool:
     """Do the words of the span alone support the claim?"""
     span = keywords.plain(claim.span)
     if isinstance(claim, Claim):

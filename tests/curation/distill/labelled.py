@@ -3,6 +3,7 @@ reading of it is scored."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ import yaml
 from bad_robot_behavior.curation.distill.claims import Case, Found
 
 HERE = Path(__file__).parent
-EXAMPLE = HERE.parent.parent.parent / "examples" / "roboarena_sim_sessions.yaml"
+EXAMPLE = HERE / "watched_sessions.yaml"
 Part = Literal["dev", "test", "sessions", "late", "held_out"]
 Claimed = tuple[str, str, str]
 """(label, category, kind)"""
@@ -43,6 +44,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         return {(label, *pair) for label, pairs in self.says.items() for pair in pairs}
 
 
+@functools.cache
 def items(*parts: Part) -> list[Item]:
     """The items of these parts, in the files' order."""
     texts: list[tuple[Part, str, str, dict[str, Any]]] = []

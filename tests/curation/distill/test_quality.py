@@ -46,7 +46,7 @@ def test_rules_claim_nothing_in_other_languages() -> None:
 
 
 def test_embeddings_add_what_rules_miss_and_deny_nothing() -> None:
-    rules, both = read("test", EmbeddedReader(KNOWN)), read("test", EmbeddedReader(KNOWN, Nearness(KNOWN)))
+    rules, both = read("test", EmbeddedReader(KNOWN)), read("test", EmbeddedReader(KNOWN, Nearness()))
     assert both["all"].right >= rules["all"].right
     assert both["all"].extra <= rules["all"].extra + 3
 
