@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Iterator
 import hashlib
 import shutil
 from pathlib import Path
@@ -50,7 +51,7 @@ def write_paperwork(
 
     `draft` is the manifest without its files; returns it with them.
     """
-    _write(root / "LICENSES.md", licenses(draft.licenses))
+    _write(root / "LICENSES.md", licenses(draft.licenses, recipe.license.mixed_because))
     _write(root / "CHANGELOG.md", changelog or f"# Changes\n\n## {recipe.version}\n\nFirst entry of this file.\n")
     shutil.copyfile(_SCHEMA / "taxonomy.yaml", root / "taxonomy.yaml")
     (root / "schema").mkdir()
@@ -104,15 +105,16 @@ def public_recipe(recipe: Recipe) -> dict[str, Any]:
     return data
 
 
-def licenses(verdicts: tuple[LicenseVerdict, ...]) -> str:
-    """LICENSES.md: a row for each source, with the evidence and what follows."""
+def licenses(verdicts: tuple[LicenseVerdict, ...], mixed_because: str | None = None) -> str:
+    """LICENSES.md: a row for each source, with the evidence, and what follows for the release as a whole."""
     lines = [
         "# Licences",
         "",
         "What is known of each source's licence, where it stands, and what follows. `unknown` blocks a source.",
         "",
-        "| source | licence | evidence | read on | attribution | redistribution | derivatives | commercial | allowed |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| source | licence | evidence | read on | attribution | redistribution | derivatives | commercial "
+        "| share-alike | allowed |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for verdict in verdicts:
         cells = [
@@ -124,10 +126,34 @@ def licenses(verdicts: tuple[LicenseVerdict, ...]) -> str:
             _word(verdict.redistribution),
             _word(verdict.derivatives),
             _word(verdict.commercial),
+            _word(verdict.share_alike),
             f"{_word(verdict.allowed)}: {verdict.reason}",
         ]
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "## The release as a whole", "", *_whole(verdicts, mixed_because)]) + "\n"
+
+
+def _whole(verdicts: tuple[LicenseVerdict, ...], mixed_because: str | None) -> Iterator[str]:
+    """What binds whoever uses all sources together: the strictest of each kind, by name."""
+
+    def named(found: Iterable[LicenseVerdict]) -> str:
+        return ", ".join(sorted({f"{_cell(v.source)} ({_cell(v.license)})" for v in found}))
+
+    limited = [v for v in verdicts if v.commercial is False]
+    sharing = [v for v in verdicts if v.share_alike]
+    unknown = [v for v in verdicts if v.commercial is None or v.share_alike is None]
+    owners = sorted({_cell(v.attribution) for v in verdicts if v.attribution})
+    yield f"- Name: {'; '.join(owners)}." if owners else "- No source says whom to name."
+    yield "- Commercial use: " + (f"not of what comes from {named(limited)}." if limited else "no source forbids it.")
+    if sharing:
+        yield f"- Share-alike: what is made out of {named(sharing)} must carry the same licence."
+    if len({v.license for v in sharing}) > 1:
+        yield "- These licences each ask for themselves: nothing may be made out of both and published."
+    if unknown:
+        yield f"- What the terms of {named(unknown)} ask is not in our table: read them."
+    if mixed_because:
+        yield f"- Why they are in one release: {_cell(mixed_because)}"
+    yield "- Columns `license`, `license_evidence` and `attribution` of every row say what holds for it alone."
 
 
 def _word(value: bool | None) -> str:

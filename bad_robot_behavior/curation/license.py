@@ -3,7 +3,7 @@
 Three places can state a licence, and the first that does decides: the rollout itself (a lab folder says it beside the
 files), the recipe's entry of the source, and `upstream_licenses.yaml`, the table of what others publish. What the
 table knows of a source is also held against the other two: a source that changes its upstream's licence is rejected.
-SPDX ids and expressions are those of the list inside `packaging.licenses` (SPDX specification 2.2, annex D).
+Expressions are parsed and checked against the SPDX list by `license-expression` (SPDX specification 2.3, annex D).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import resources
 from typing import Any, ClassVar, Literal
 
 import msgspec
-from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+from license_expression import ExpressionError, LicenseSymbol, Licensing, get_spdx_licensing
 
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import RecipeError
@@ -61,8 +61,15 @@ NOT_ALLOWED = rule(
     cure="Add it to license.allow if the release may carry it, or leave the source out.",
 )
 
-_VERSION = 1  # raise it when the same input would get another verdict
+FORBIDS = rule(
+    "license.forbids",
+    "A licence must allow that data are passed on and derivatives made: scrubbing and cutting make derivatives.",
+    cure="Leave the source out, or ask its owner for other terms.",
+)
+
+_VERSION = 2  # raise it when the same input would get another verdict
 _MAX_LENGTH = 200  # an SPDX expression from outside that is longer than this is not looked at
+_REFERENCE = re.compile(r"(?:DocumentRef-[A-Za-z0-9.-]+:)?LicenseRef-[A-Za-z0-9.-]+")
 _SAYS_NOTHING = frozenset({"", "unknown", "none", "n/a", "na", "null", "other", "tbd", "?"})
 
 
@@ -71,6 +78,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     title: str
     license: str | None
+    covers: Literal["data", "code", "mixed"]
     statement: str
     evidence: str | None
     checked: str
@@ -81,7 +89,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str
     upstream: dict[str, Upstream]
-    uses: dict[str, tuple[bool, bool, bool]]
+    uses: dict[str, tuple[bool, bool, bool, bool]]
 
 
 class _Statement(msgspec.Struct, frozen=True):
@@ -106,14 +114,57 @@ def upstream_of(source: SourceSettings) -> Upstream | None:
     return table.get(source.kind) or table.get(source.name)
 
 
-def spdx(text: str) -> str | None:
-    """An SPDX id or expression in its canonical form, or None where it is not one."""
+@functools.cache
+def _licensing() -> Licensing:
+    return get_spdx_licensing()
+
+
+def _parse(text: str) -> Any:
+    """The tree of an SPDX expression, or None where it is none. `LicenseRef-` ids are legal, other unknown ids not."""
     if len(text) > _MAX_LENGTH:
         return None
     try:
-        return str(canonicalize_license_expression(text))
-    except (InvalidLicenseExpression, RecursionError, MemoryError):
-        return None
+        tree = _licensing().parse(text)
+        unknown = _licensing().unknown_license_keys(tree)
+    except (ExpressionError, LookupError, AttributeError, TypeError, ValueError, RecursionError):
+        return None  # the library lets errors of its own parser through: "()" is an IndexError
+    return tree if tree is not None and all(_REFERENCE.fullmatch(key) for key in unknown) else None
+
+
+def spdx(text: str) -> str | None:
+    """An SPDX id or expression in its canonical form, or None where it is not one."""
+    tree = _parse(text)
+    return None if tree is None else str(tree)
+
+
+def mixture(ids: Iterable[str]) -> list[str]:
+    """What makes licences an uneasy mix in one release, a sentence each; empty where there is nothing to say.
+
+    Whoever takes a release as a whole is bound by the strictest of its parts: one source that forbids commercial use,
+    or asks for share-alike, changes what the others are good for.
+    """
+    known = {name: _table().uses[name] for one in ids for name in _leaves(one) if name in _table().uses}
+    limited = sorted(name for name, uses in known.items() if not uses[2])
+    sharing = sorted(name for name, uses in known.items() if uses[3])
+    free = sorted(name for name in known if name not in limited and name not in sharing)
+    said = []
+    if limited and len(limited) < len(known):
+        others = sorted(set(known) - set(limited))
+        said.append(f"{_list(limited)} forbids commercial use, {_list(others)} does not")
+    if sharing and free:
+        said.append(f"{_list(sharing)} asks derivatives to carry the same terms, {_list(free)} does not")
+    if len(sharing) > 1:
+        said.append(f"{_list(sharing)} each ask for their own terms on derivatives: nothing may be made out of both")
+    return said
+
+
+def _leaves(expression: str) -> list[str]:
+    tree = _parse(expression)
+    return [] if tree is None else [str(symbol) for symbol in _licensing().license_symbols(tree, unique=True)]
+
+
+def _list(names: list[str]) -> str:
+    return " and ".join(names)
 
 
 def verdict(
@@ -149,7 +200,7 @@ def verdicts(
 class License:
     """Gives every rollout its canonical licence, attribution and evidence, or rejects it with one of the rules above.
 
-    Raises RecipeError where `allow` holds something that is not an SPDX id.
+    Raises RecipeError where `allow` holds something that is not an SPDX id, or an uneasy mix without a reason.
     """
 
     name: ClassVar[str] = "license"
@@ -160,6 +211,12 @@ class License:
             raise RecipeError(
                 f"license.allow: {', '.join(shorten(text) for text in bad)} is not an SPDX id; "
                 "write it as spdx.org/licenses does, such as CC-BY-4.0"
+            )
+        uneasy = mixture(settings.allow)
+        if uneasy and not settings.mixed_because:
+            raise RecipeError(
+                f"license.allow: {'; '.join(uneasy)}. One release under both binds its users to the stricter: give "
+                "license.mixed_because with the reason, or build two releases"
             )
         self._settings = settings
         self._sources = {source.name: source for source in sources}
@@ -222,7 +279,7 @@ def _judge(
     license = spdx(stated) if stated is not None else None
     proof = _proof(places, license)
     broken, reason = _fault(source, upstream, stated, license, proof, allow)
-    uses = (None, None, None) if license is None else tuple(_use(license, i) for i in range(3))
+    uses = (None, None, None, None) if license is None else tuple(_use(license, i) for i in range(4))
     return LicenseVerdict(
         source=source.name,
         license=license,
@@ -232,6 +289,7 @@ def _judge(
         redistribution=uses[0],
         derivatives=uses[1],
         commercial=uses[2],
+        share_alike=uses[3],
         allowed=broken is None,
         reason=reason,
     ), broken
@@ -254,6 +312,9 @@ def _fault(
         return CONFLICT, f"{license} is stated, but {upstream.title} is under {upstream.license}"
     if proof.evidence is None:
         return NO_EVIDENCE, f"{license} is stated without evidence"
+    if _use(license, 0) is False or _use(license, 1) is False:
+        what = "passed on" if _use(license, 0) is False else "changed"
+        return FORBIDS, f"{license} forbids that the data are {what}"
     allowed = {spdx(text) for text in allow}
     if not _evaluate(license, lambda leaf: leaf in allowed):
         return NOT_ALLOWED, f"{license} is not among the licences that the recipe allows"
@@ -281,46 +342,22 @@ def _use(license: str, index: int) -> bool | None:
     def leaf(name: str) -> bool | None:
         return _table().uses[name][index] if name in _table().uses else None
 
+    if index == 3:  # an obligation: AND has it where one part has, OR where both have
+        value = _evaluate(license, lambda name: None if leaf(name) is None else not leaf(name))
+        return None if value is None else not value
     return _evaluate(license, leaf)
 
 
 def _evaluate(expression: str, leaf: Callable[[str], bool | None]) -> bool | None:
     """The value of a canonical SPDX expression: AND needs both, OR needs one, None is unknown (Kleene's logic)."""
-    tokens: list[str] = re.findall(r"[()]|[^\s()]+", expression)
-    position = 0
 
-    def take() -> str:
-        nonlocal position
-        position += 1
-        return tokens[position - 1]
+    def value(node: Any) -> bool | None:
+        if isinstance(node, LicenseSymbol):
+            return leaf(str(node))
+        parts = [value(part) for part in node.args]
+        decisive = isinstance(node, _licensing().OR)
+        if decisive in parts:
+            return decisive
+        return None if None in parts else not decisive
 
-    def peek() -> str | None:
-        return tokens[position] if position < len(tokens) else None
-
-    def atom() -> bool | None:
-        token = take()
-        if token == "(":  # noqa: S105 - a parenthesis, no password
-            value = either()
-            take()
-            return value
-        if peek() == "WITH":
-            token = f"{token} {take()} {take()}"
-        return leaf(token)
-
-    def both() -> bool | None:
-        value = atom()
-        while peek() == "AND":
-            take()
-            other = atom()
-            value = False if value is False or other is False else (None if None in (value, other) else True)
-        return value
-
-    def either() -> bool | None:
-        value = both()
-        while peek() == "OR":
-            take()
-            other = both()
-            value = True if value is True or other is True else (None if None in (value, other) else False)
-        return value
-
-    return either()
+    return value(_parse(expression))

@@ -49,6 +49,10 @@ class ScreenSettings(Record, frozen=True, kw_only=True):
 
 class LicenseSettings(Record, frozen=True, kw_only=True):
     allow: Annotated[tuple[Text, ...], Meta(min_length=1, description="SPDX ids that this release may carry")]
+    mixed_because: Annotated[
+        Reason | None,
+        Meta(description="required where `allow` mixes permissive licences with non-commercial or share-alike ones"),
+    ] = None
 
 
 class FacesSettings(Record, frozen=True, kw_only=True):

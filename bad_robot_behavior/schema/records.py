@@ -460,6 +460,7 @@ class LicenseVerdict(Record, frozen=True, kw_only=True):
     redistribution: bool | None
     derivatives: bool | None
     commercial: bool | None
+    share_alike: Annotated[bool | None, Meta(description="must derivatives carry the same terms")] = None
     allowed: bool
     reason: Text
 

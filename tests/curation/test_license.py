@@ -102,7 +102,7 @@ def test_simulated_rollouts_in_a_known_layout_have_no_upstream(rollout: Rollout,
         name="sim",
         kind="roboarena",
         license="CC0-1.0",
-        license_evidence="examples/roboarena_sim/README.md",
+        license_evidence="examples/README.md",
         synthetic_generator="metaworld 3.1.1",
     )
     assert upstream_of(claim) is None
@@ -146,7 +146,7 @@ def test_verdicts_are_the_same_from_rows_before_and_after_the_stage_and_in_any_o
     before = verdicts(rows, ALLOW, (arena, lab))
     assert before == verdicts(done, ALLOW, (lab, arena)) == verdicts(reversed(done), ALLOW, (arena, lab))
     assert [(v.source, v.license, v.checked) for v in before] == [
-        ("arena", "MIT", "2026-11-23"),
+        ("arena", "MIT", "2026-11-25"),
         ("lab", "Apache-2.0", None),
         ("lab", "MIT", "2026-11-01"),
     ]
@@ -185,3 +185,61 @@ def test_the_table_is_whole() -> None:
         assert spdx(name) == name
     for known in ("roboarena", "droid", "oopsie", "roboreward", "robofac", "guardian", "fino_net", "soar", "failsafe"):
         assert known in table["upstream"]
+
+
+@pytest.mark.rule("license.forbids")
+@pytest.mark.parametrize("stated", ["CC-BY-ND-4.0", "MIT AND CC-BY-NC-ND-4.0"])
+def test_a_licence_that_forbids_derivatives_blocks_whatever_the_recipe_says(
+    rollout: Rollout, tmp_path: Path, stated: str
+) -> None:
+    allow = LicenseSettings(allow=("MIT", "CC-BY-ND-4.0", "CC-BY-NC-ND-4.0"), mixed_because="a reason for the test")
+    made = rejected(run(rollout, source(license=stated, license_evidence="x"), tmp_path, allow), "license.forbids")
+    assert "forbids that the data are changed" in made.detail
+
+
+@pytest.mark.parametrize(
+    ("allow", "said"),
+    [
+        (("MIT", "CC-BY-NC-4.0"), "CC-BY-NC-4.0 forbids commercial use, MIT does not"),
+        (("MIT", "CC-BY-SA-4.0"), "CC-BY-SA-4.0 asks derivatives to carry the same terms, MIT does not"),
+        (("CC-BY-SA-4.0", "ODbL-1.0"), "each ask for their own terms"),
+        (("MIT AND CC-BY-NC-4.0",), "forbids commercial use"),
+    ],
+)
+def test_share_alike_and_non_commercial_do_not_mix_in_without_a_reason(allow: tuple[str, ...], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        License(LicenseSettings(allow=allow), (source(),))
+    License(LicenseSettings(allow=allow, mixed_because="asked for by all owners"), (source(),))
+
+
+@pytest.mark.parametrize(
+    "allow", [("MIT", "CC-BY-4.0", "CC0-1.0"), ("CC-BY-NC-4.0",), ("CC-BY-SA-4.0",), ("EUPL-1.2",)]
+)
+def test_licences_that_go_together_need_no_reason(allow: tuple[str, ...]) -> None:
+    License(LicenseSettings(allow=allow), (source(),))
+
+
+@pytest.mark.parametrize(
+    ("stated", "canonical"),
+    [
+        ("cc-by-4.0", "CC-BY-4.0"),
+        ("(mit)", "MIT"),
+        ("MIT or (apache-2.0 and cc0-1.0)", "MIT OR (Apache-2.0 AND CC0-1.0)"),
+        ("Apache-2.0 WITH LLVM-exception", "Apache-2.0 WITH LLVM-exception"),
+        ("LicenseRef-my-lab", "LicenseRef-my-lab"),
+        ("GPL-2.0+", "GPL-2.0-or-later"),
+        *((text, None) for text in ("()", "MIT MIT", "CC BY 4.0", "mine", "MIT+", "LicenseRef-", "\0", "MIT AND ()")),
+    ],
+)
+def test_expressions_are_read_as_spdx_means_them(stated: str, canonical: str | None) -> None:
+    assert spdx(stated) == canonical
+    assert canonical is None or spdx(canonical) == canonical
+
+
+def test_share_alike_is_an_obligation() -> None:
+    def shares(stated: str) -> bool | None:
+        return verdict(source(license=stated, license_evidence="x"), allow=ALLOW.allow).share_alike
+
+    assert [shares(text) for text in ("MIT", "CC-BY-SA-4.0", "MIT AND ODbL-1.0", "MIT OR ODbL-1.0", "EUPL-1.2")] == [
+        *(False, True, True, False, None)
+    ]

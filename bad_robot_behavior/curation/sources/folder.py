@@ -15,6 +15,8 @@ import msgspec
 from tqdm import tqdm
 
 from bad_robot_behavior import __version__
+from bad_robot_behavior.curation.sources.consent import FILE as CONSENT
+from bad_robot_behavior.curation.sources.consent import Consent, read_consent
 from bad_robot_behavior.curation.sources.lab_files import Loaded, LoadedRollout, load, mp4_files, remains
 from bad_robot_behavior.curation.sources.lab_yaml import Findings, printable
 from bad_robot_behavior.curation.sources.session_file import (
@@ -70,12 +72,14 @@ class Folder:
         self._settings = settings
         self._folder = folder
         self._lab: LabFile | None = None
+        self._consent: Consent | None = None
 
     def sessions(self) -> list[str]:
         """Paths of the session folders inside the lab folder, sorted.
 
         A folder with mp4 files and no session.yaml is listed too, so that `read` can say what is missing.
-        Raises SourceError for a folder that is missing or has no session, and for a lab.yaml that is wrong.
+        Raises SourceError for a folder that is missing or has no session, for a lab.yaml that is wrong, and for a
+        consent.yaml that is not whole or says that someone was not asked.
         """
         self._read_lab()
         found = _sessions(self._folder)
@@ -84,11 +88,11 @@ class Folder:
         return [printable(ref) for ref in found]
 
     def files(self, session: str) -> list[Path]:
-        """lab.yaml, and every regular file of the session's folder that is not hidden."""
+        """lab.yaml, consent.yaml, and every regular file of the session's folder that is not hidden."""
         place = _place(self._folder, session)
-        lab = self._folder / "lab.yaml"
+        about = [self._folder / name for name in ("lab.yaml", CONSENT)]
         found = [path for path in sorted(place.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-        return [lab, *found] if lab.is_file() else found
+        return [*(path for path in about if path.is_file()), *found]
 
     def read(self, session: str, store: Store) -> Iterator[Rollout | Rejection]:
         """One rollout or rejection for each rollout of session.yaml, then the preferences that cannot be used.
@@ -139,11 +143,14 @@ class Folder:
         if self._lab is None:
             _require_folder(self._folder)
             findings = Findings("lab.yaml")
-            self._lab = read_lab(self._folder / "lab.yaml", findings)
-            if findings.found:
-                self._lab = None
-                first = msgspec.structs.replace(findings.under()[0], file=str(self._folder / "lab.yaml"))
-                raise SourceError(f"{first}{_more(len(findings.found))}")
+            lab = read_lab(self._folder / "lab.yaml", findings)
+            consent = Findings(CONSENT)
+            self._consent = read_consent(self._folder, consent)
+            for broken in (findings, consent):
+                if broken.found:
+                    first = msgspec.structs.replace(broken.under()[0], file=str(self._folder / broken.file))
+                    raise SourceError(f"{first}{_more(len(broken.found))}")
+            self._lab = lab
         return self._lab
 
     def _rollout_id(self, session: str, label: str) -> str:
@@ -262,7 +269,9 @@ class Folder:
         _require_folder(self._folder)
         findings = Findings("lab.yaml")
         self._lab = lab = read_lab(self._folder / "lab.yaml", findings)
-        defects = findings.under()
+        consent = Findings(CONSENT)
+        self._consent = read_consent(self._folder, consent)
+        defects = findings.under() + consent.under()
         rollouts: list[Rollout] = []
         sessions = _sessions(self._folder)
         if not sessions:

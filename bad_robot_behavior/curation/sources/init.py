@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bad_robot_behavior.curation.sources.consent import FILE as CONSENT
+from bad_robot_behavior.curation.sources.consent import TEMPLATE as CONSENT_TEMPLATE
 from bad_robot_behavior.errors import BadRobotError
 
 _LAB = """\
@@ -62,14 +64,15 @@ This is a lab folder of robot rollouts. Failed, clumsy and unsafe ones are the m
 
 1. Copy session-001 for each of your sessions, put the mp4 files in it, and fill in its session.yaml.
 2. Fill in lab.yaml: at least the licence.
-3. Run `bad-robot validate .` in this folder until it names no defect.
+3. Fill in consent.yaml: who agreed to what. It stays here.
+4. Run `bad-robot validate .` in this folder until it names no defect.
 
 Leave out what you do not know: unknown is better than a guess.
 Names, faces, voices, e-mail addresses and container tags are taken out or made pseudonyms when a release is built,
 before anything leaves your machine. Do record only people who have agreed to be recorded.
 """
 
-TEMPLATE = {"lab.yaml": _LAB, "session-001/session.yaml": _SESSION, "README.txt": _README}
+TEMPLATE = {"lab.yaml": _LAB, CONSENT: CONSENT_TEMPLATE, "session-001/session.yaml": _SESSION, "README.txt": _README}
 """Text of each file by its path in the lab folder."""
 
 

@@ -19,6 +19,8 @@ def test_the_template_validates_once_its_videos_are_there(tmp_path: Path) -> Non
     paths = write_template(tmp_path / "deep" / "lab")
     root = tmp_path / "deep" / "lab"
     assert sorted(paths) == sorted(path for path in root.rglob("*") if path.is_file())
+    assert {d.rule for d in check(root)} == {"lab.file_missing", "lab.consent_unfilled", "lab.consent_refused"}
+    fill_in(root)
     assert {d.rule for d in check(root)} == {"lab.file_missing"}
     for seed, name in enumerate("AB"):
         make_video(root / "session-001" / f"{name}.mp4", seed=seed)
@@ -32,6 +34,7 @@ def test_every_commented_line_of_the_template_is_legal(tmp_path: Path) -> None:
     """Take the comment marks away, as a lab does, and nothing but what is written twice on purpose is wrong."""
     root = tmp_path / "lab"
     write_template(root)
+    fill_in(root)
     names = ("A.mp4", "A_right.mp4", "A_wrist.mp4", "B.mp4")
     for seed, name in enumerate(names):
         make_video(root / "session-001" / name, seed=seed)
@@ -42,6 +45,13 @@ def test_every_commented_line_of_the_template_is_legal(tmp_path: Path) -> None:
     kept = [line for line in lines if not line.strip().startswith(("video: A.mp4", "trajectory"))]
     (root / "session-001" / "session.yaml").write_text("".join(kept))
     assert [str(d) for d in check(root)] == []
+
+
+def fill_in(root: Path) -> None:
+    """Fill in consent.yaml as a lab does."""
+    text = (root / "consent.yaml").read_text().replace("people: not_asked", "people: all_agreed")
+    text = text.replace("rights: not_asked", "rights: ours").replace('date: "..."', "date: 2026-11-25")
+    (root / "consent.yaml").write_text(text.replace('"..."', "Karin Brandt"))
 
 
 def uncomment(text: str) -> str:
