@@ -46,7 +46,7 @@ def describe(plans: dict[str, Plan]) -> str:
     lines = [_line(stage, one) for stage, one in plans.items()]
     if len(plans) > 1:
         lines.append(_line("in all", sum(plans.values(), Plan())))
-    return "\n".join([*lines, f"estimated: {RULE}. Faults and repairs come on top."])
+    return "\n".join([*lines, f"estimated: {RULE}. Faults, repairs and questions about an answer come on top."])
 
 
 def _line(stage: str, plan: Plan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner, Result
 
 from bad_robot_behavior import load
+from bad_robot_behavior.cli import main
 from tests import loopback
 from tests.dumps import hashes, write_dump, write_recipe
 
@@ -96,3 +99,144 @@ def test_a_server_that_is_down_stops_the_build_whole_and_one_that_comes_back_end
     assert hashes(tmp_path / "release") == hashes(tmp_path / "straight")
     judged = load(tmp_path / "release").table("rollouts", ["critique", "rewards"]).to_pylist()
     assert all(row["critique"] and row["rewards"] for row in judged)
+
+
+def here(*arguments: object) -> Result:
+    """The command in this process, which spares the seconds of its start."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def model_recipe(path: Path, dump: Path, url: str, **changes: object) -> Path:
+    prices = {"prompt_price": 2.0, "completion_price": 10.0}
+    endpoint = {"base_url": url, "model": "loopback", "max_attempts": 4, **prices} | changes
+    reward = {"endpoint": endpoint, "num_frames": 4, "samples": 3, "image_size": 64}
+    return write_recipe(path, dump, distill={"endpoint": dict(endpoint)}, reward=reward)
+
+
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dump(tmp_path_factory.mktemp("larger"), 17)  # two shards
+
+
+def test_a_dry_run_counts_what_would_be_sent_and_sends_nothing(larger: Path, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    with loopback.serve() as url:
+        recipe = model_recipe(tmp_path / "recipe.yaml", larger, url)
+        dry = here("build", recipe, "-o", out, "--dry-run", "--json")
+        assert dry.exit_code == 0, dry.stderr
+        assert loopback.stats(url)["requests"] == 0
+        assert not out.exists()
+        planned = json.loads(dry.stdout)
+        told = here("build", recipe, "-o", out, "--dry-run")
+        assert "reward: 34 requests for 102 answers, 0 in the cache; 136 pictures" in told.stdout
+        assert "a token is 4 characters" in told.stdout
+
+        built = here("build", recipe, "-o", out, "--json")
+        assert built.exit_code == 0, built.stderr
+        seen = loopback.stats(url)
+        stages = json.loads(built.stdout)["stages"]
+        left = json.loads(here("build", recipe, "-o", out, "--dry-run", "--json").stdout)
+    assert planned["reward"]["requests"] == stages["reward"]["requests_sent"] == 34
+    assert planned["reward"]["answers"] == stages["reward"]["requests_asked"] == 102
+    # What the distiller asks about an answer cannot be planned before there is one.
+    assert 17 == planned["distill"]["requests"] <= stages["distill"]["requests_sent"] <= 34
+    assert seen["requests"] == stages["distill"]["requests_sent"] + 34
+    for stage in ("distill", "reward"):
+        assert planned[stage]["completion_tokens"] >= stages[stage]["completion_tokens"]
+        bound = (2 * planned[stage]["prompt_tokens"] + 10 * planned[stage]["completion_tokens"]) / 1e6
+        assert planned[stage]["cost"] == pytest.approx(bound)
+    assert {(one["requests"], one["cached"]) for one in left.values()} == {(0, 0)}
+
+
+def test_a_budget_stops_a_build_which_goes_on_with_a_larger_one(larger: Path, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    with loopback.serve() as url:
+        recipe = model_recipe(tmp_path / "recipe.yaml", larger, url)
+        stopped = here("build", recipe, "-o", out, "--max-requests", 21)
+        assert stopped.exit_code == 1
+        assert stopped.stdout == ""
+        assert "21 requests have been sent of the 21 that --max-requests allows" in stopped.stderr
+        assert "0 of 2 shards are done" in stopped.stderr
+        assert "Traceback" not in stopped.stderr
+        assert loopback.stats(url)["requests"] == 21
+        again = here("build", recipe, "-o", out, "--max-requests", 21)
+        assert again.exit_code == 1
+        assert loopback.stats(url)["requests"] == 21
+        poor = here("build", recipe, "-o", out, "--max-cost", 0.0001)
+        assert "that --max-cost allows" in poor.stderr
+        assert loopback.stats(url)["requests"] == 21
+        left = json.loads(here("build", recipe, "-o", out, "--dry-run", "--json").stdout)
+        done = here("build", recipe, "-o", out, "--max-requests", 1000, "--max-cost", 5)
+        assert done.exit_code == 0, done.stderr
+        asked = loopback.stats(url)["requests"]
+        assert asked >= 21 + sum(one["requests"] for one in left.values())
+        straight = here("build", recipe, "-o", tmp_path / "straight")
+        assert straight.exit_code == 0, straight.stderr
+        assert loopback.stats(url)["requests"] == 2 * asked
+    assert hashes(out) == hashes(tmp_path / "straight")
+
+
+def test_unusable_answers_are_asked_again_and_no_others(larger: Path, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    with loopback.serve() as url:
+        port = url.rpartition(":")[2].partition("/")[0]
+        recipe = model_recipe(tmp_path / "recipe.yaml", larger, url)
+        straight = here("build", recipe, "-o", tmp_path / "straight", "--limit", 2)
+        assert straight.exit_code == 0, straight.stderr
+        asked = loopback.stats(url)["requests"]
+    with loopback.serve(port=port, fault="out-of-range", times=1000, stubborn=True):
+        bad = here("build", recipe, "-o", out, "--limit", 2)
+        assert bad.exit_code == 1
+        assert "reward.no_readable_sample  <- not expected" in bad.stdout
+    with loopback.serve(port=port) as url:
+        same = here("build", recipe, "-o", out, "--limit", 2)
+        assert same.exit_code == 1
+        assert loopback.stats(url)["requests"] == 0, "without being told to, nothing is asked again"
+        good = here("build", recipe, "-o", out, "--limit", 2, "--ask-again")
+        assert good.exit_code == 0, good.stderr
+        assert loopback.stats(url)["requests"] == 4, "each rollout's samples; the distiller's answers were good"
+        assert asked > 4
+        here("build", recipe, "-o", out, "--limit", 2, "--ask-again")
+        assert loopback.stats(url)["requests"] == 4
+    assert hashes(out) == hashes(tmp_path / "straight")
+
+
+def test_a_dead_endpoint_is_noticed_at_the_first_shard(larger: Path, tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+        recipe = model_recipe(tmp_path / "recipe.yaml", larger, url, max_attempts=2)
+        down = here("build", recipe, "-o", tmp_path / "release")
+    assert down.exit_code == 1
+    assert "1 of 2 shards could not be finished" in down.stderr
+    assert "asked 2 times" in down.stderr
+    assert len(list(tmp_path.glob("release.work/scrub/*"))) == 1, "the second shard was not begun"
+
+
+def test_score_counts_keeps_to_its_budget_and_asks_again(dump: Path, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    assert here("build", write_recipe(tmp_path / "recipe.yaml", dump), "-o", release).exit_code == 0
+    out = tmp_path / "gvl.parquet"
+    with loopback.serve() as url:
+        base = ("score", release, "--scorer", "gvl", "--base-url", url, "--model", "loopback", "-o", out)
+        base += ("--num-frames", 4, "--prompt", "gvl_brief", "--cameras", "all")
+        dry = here(*base, "--dry-run")
+        assert "gvl: 4 requests for 4 answers, 0 in the cache; 32 pictures" in dry.stdout, dry.stderr
+        assert "cost not known" in dry.stdout
+        assert not out.exists()
+        stopped = here(*base, "--max-requests", 2)
+        assert stopped.exit_code == 1
+        assert "2 requests have been sent of the 2" in stopped.stderr
+        assert not out.exists()
+        assert loopback.stats(url)["requests"] == 2
+        assert "2 requests for 2 answers, 2 in the cache" in here(*base, "--dry-run").stdout
+        done = here(*base)
+        assert done.exit_code == 0, done.stderr
+        assert loopback.stats(url)["requests"] == 4
+        assert "requests_cached 2" in done.stdout
+    (parameters,) = set(pq.read_table(out).column("parameters").to_pylist())
+    assert json.loads(parameters)["prompt"] == "gvl_brief"
+    assert json.loads(parameters)["cameras"] == "all"
+    wrong = here(*base, "--prompt", "gvl_rude")
+    assert wrong.exit_code == 2
+    assert "legal: gvl, gvl_agent" in wrong.stderr

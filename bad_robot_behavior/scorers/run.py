@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bad_robot_behavior import media
-from bad_robot_behavior.errors import EndpointError, MediaError, MissingExtraError, ReleaseError
+from bad_robot_behavior.errors import BudgetError, EndpointError, MediaError, MissingExtraError, ReleaseError
 from bad_robot_behavior.schema import Prediction, Role, shorten
 from bad_robot_behavior.scorers import MAX_VALUE
 from bad_robot_behavior.scorers.scorer import Clip, Curve, Scorer, moments
@@ -135,7 +135,7 @@ def _score(clips: list[Clip], scorer: Scorer) -> list[Curve]:
         return []
     try:
         return _score_batch(clips, scorer)
-    except (MissingExtraError, EndpointError):
+    except (MissingExtraError, EndpointError, BudgetError):
         raise  # no clip could be scored, now or after
     except Exception as error:  # noqa: BLE001 - a scorer may be anyone's code; what it raises is kept as the rollout's error
         if len(clips) == 1:
