@@ -61,7 +61,8 @@ class Samples:
             return
         first = samples[0]
         self._scorer = self._scorer or (first.scorer, first.model)
-        values = [sample.value for sample in samples if sample.value is not None]
+        # Rounded as they were written: tables hold float32.
+        values = [np.round(sample.value, 6) for sample in samples if sample.value is not None]
         self._rollouts[first.rollout_id] = _Rollout(
             first.session_id,
             first.task_category,
