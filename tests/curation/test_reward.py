@@ -276,7 +276,8 @@ def test_parameters_name_what_decides_the_output_and_nothing_else() -> None:
     assert not {"base_url", "concurrency", "timeout_s"} & set(parameters)
 
 
-FAULTS = ["429", "500", "drop", "garbage", "empty", "no-choices", "truncated", "wrong-count", "prose"]
+FAULTS = ["429", "500", "drop", "garbage", "empty", "no-choices", "truncated", "one-null"]
+FAULTS += ["wrong-count", "prose", "german", "half-json", "out-of-range"]
 
 
 def over_http(
