@@ -163,7 +163,10 @@ def _not_reached(facts: _Facts) -> Cause | None:
     if facts.twin.held.any():
         around = [facts.gap[max(step - 10, 0) : step + 10].min() for step in measure.closings(trace, facts.twin)]
         tried = any(gap < facts.gap[closest] + NEAR for gap in around)
-    if trace.carries and not tried and facts.at_goal_by(trace.steps) is not None:
+    first = facts.at_goal_by(trace.steps)
+    if trace.carries and first is not None and first < closest and facts.gap[closest] < 2 * NEAR:
+        return Cause("semantic", "wrong_order", first, closest, f"{distance}, and that after it had been at the goal.")
+    if trace.carries and not tried and first is not None:
         return Cause("semantic", "missing_step", 0, facts.last, f"{distance}, but went to where it should be brought.")
     if facts.gap[closest] > 0.5 * facts.gap[0]:
         return Cause("no_attempt", "aimless_motion", 0, facts.last, f"{distance}, and made for nothing.")

@@ -67,7 +67,7 @@ class WrongSequence:
         yield from hold(world, 8, CLOSE)
         yield from hold(world, 8, OPEN)
         # The time that the twin took is over when it has come to the object, unless it may go on.
-        steps = 200 if parameters["finishes"] else (twin.grasp_step or twin.trace.steps) + 10
+        steps = 200 if parameters["finishes"] else (twin.grasp_step or twin.trace.steps) + 30
         yield from closed_loop(world, steps=steps)
 
 
