@@ -438,6 +438,7 @@ def score(
 @click.option("--draws", type=click.IntRange(10), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--html", type=FILE, help="Also write one self-contained page.")
+@click.option("--salvage", is_flag=True, help="Count rows with defects as not answered, where one would be refused.")
 @click.option("-o", "--out", type=FILE, help="Also write a results file for each scorer into this folder.")
 @as_json
 def evaluate(
@@ -449,6 +450,7 @@ def evaluate(
     draws: int,
     seed: int,
     html: Path | None,
+    salvage: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -466,7 +468,7 @@ def evaluate(
     from bad_robot_behavior.splits import read_splits
 
     loaded = load(release)
-    read = [files.read(path, loaded) for path in predictions]
+    read = [files.read(path, loaded, salvage=salvage) for path in predictions]
     splits = None if splits_file is None else read_splits(splits_file)
     results = protocol.evaluate(loaded, read, split=split, splits=splits, tasks=tasks or ORDER, draws=draws, seed=seed)
     if html is not None:
@@ -475,6 +477,8 @@ def evaluate(
     if out is not None:
         if tasks:
             raise click.UsageError("a results file holds every task; leave out --task or --out")
+        if salvage:
+            raise click.UsageError("a results file holds predictions without defects; leave out --salvage or --out")
         written = results_file.write(out, loaded, read, split=split, splits=splits, draws=draws, seed=seed)
     if as_json:
         click.echo(report.to_json(results))

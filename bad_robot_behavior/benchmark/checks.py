@@ -134,22 +134,46 @@ INSTRUCTION = rule(
 )
 
 
+ROW_RULES = frozenset(
+    f"predictions.{name}"
+    for name in (
+        *("malformed_id", "duplicate_rollout", "curve_or_error", "lengths_differ", "not_finite", "value_too_big"),
+        *("progress_range", "frame_index_not_increasing", "frame_index_past_end", "unknown_role", "unknown_rollout"),
+        "instruction",
+    )
+)
+"""Rules that a row can break without spoiling the others."""
+
+
 class Report:
     """Collects defects; of one rule at most `_SHOWN` rows are named and the rest counted."""
 
     def __init__(self, path: Path) -> None:
         self.file = str(path)
         self.defects: list[Defect] = []
+        self.bad_rows: dict[int, Rule] = {}
+        """Rows with a defect of their own, and the first rule that each breaks."""
+        self.doubtful: set[int] = set()
+        """Rows whose rollout stands again in a later row: nobody knows which is meant."""
+        self.whole_file = False
+        """Is there a defect that is not of single rows?"""
 
     def file_defect(self, broken: Rule, message: str, **details: Any) -> None:
+        self.whole_file = True
+        self._tell(broken, message, **details)
+
+    def _tell(self, broken: Rule, message: str, **details: Any) -> None:
         self.defects.append(Defect(rule=broken.id, file=self.file, message=message, **details))
 
     def rows(self, broken: Rule, field: str, rows: Iterable[int], value: Callable[[int], Any], message: str) -> None:
         numbers = [int(row) for row in rows]
+        self.whole_file |= bool(numbers) and broken.id not in ROW_RULES
+        for row in numbers:
+            self.bad_rows.setdefault(row, broken)
         for row in numbers[:_SHOWN]:
-            self.file_defect(broken, message, field=field, row=row, value=shorten(value(row)))
+            self._tell(broken, message, field=field, row=row, value=shorten(value(row)))
         if len(numbers) > _SHOWN:
-            self.file_defect(broken, f"{message}, in {len(numbers) - _SHOWN} more rows", field=field)
+            self._tell(broken, f"{message}, in {len(numbers) - _SHOWN} more rows", field=field)
 
 
 def examine_file(path: Path, report: Report) -> pa.Table | None:
@@ -244,6 +268,7 @@ def _check_rows(table: pa.Table, report: Report) -> None:
     )
     first: dict[str, int] = {}
     again = [i for i, x in enumerate(ids) if first.setdefault(x, i) != i]
+    report.doubtful.update(first[ids[i]] for i in again)
     report.rows(DUPLICATE, "rollout_id", again, ids.__getitem__, "was in an earlier row")
     roles = table["role"].to_pylist()
     strange = (i for i, x in enumerate(roles) if x is not None and x not in get_args(Role))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,18 +41,55 @@ OTHER_RELEASE = rule(
 )
 
 
+_DUPLICATE = "predictions.duplicate_rollout"
+_NO_ROLLOUT = ("predictions.malformed_id", UNKNOWN_ROLLOUT.id)
+
+
 def examine(path: Path, release: Release | None = None) -> tuple[pa.Table | None, list[Defect]]:
     """The file as a table of `checks.SCHEMA` (None where it cannot be made into one) and every defect found."""
     report = Report(path)
     table = examine_file(path, report)
     if table is None or not table.num_rows:
         return table, report.defects
+    _check_release(table, release, report)
+    return table, report.defects
+
+
+def salvage(path: Path, release: Release) -> tuple[pa.Table | None, list[Defect], dict[str, int]]:
+    """The file with its bad rows turned into errors, the defects that spoil all of it, and what was left out.
+
+    A row with a defect of its own keeps its rollout and loses its curve, with the rule as its error; so does the
+    earlier row of a rollout that stands there twice. Rows of no rollout of the release are left out, counted by rule.
+    """
+    report = Report(path)
+    table = examine_file(path, report)
+    if table is None or not table.num_rows or report.whole_file:
+        return table, report.defects, {}
+    _check_release(table, release, report, whole=True)
+    if report.whole_file:
+        return table, report.defects, {}
+    bad = {row: broken.id for row, broken in report.bad_rows.items()}
+    bad |= {row: "predictions.duplicate_rollout" for row in report.doubtful if row not in bad}
+    gone = [row for row, rule_id in bad.items() if rule_id in _NO_ROLLOUT]
+    again = [row for row, rule_id in bad.items() if rule_id == _DUPLICATE and row not in report.doubtful]
+    rows = table.to_pylist()
+    for row, rule_id in bad.items():
+        rows[row] |= {"frame_index": [], "value": [], "error": rule_id}
+        rows[row]["role"] = None
+    kept = [row for i, row in enumerate(rows) if i not in {*gone, *again}]
+    if table.num_rows and not kept:
+        return table, report.defects, {}
+    left_out = Counter(bad[row] for row in (*gone, *again))
+    return pa.Table.from_pylist(kept, schema=table.schema), [], dict(sorted(left_out.items()))
+
+
+def _check_release(table: pa.Table, release: Release | None, report: Report, *, whole: bool = False) -> None:
+    """whole: also where there are defects already."""
     metadata = (table.schema.metadata or {}).get(METADATA_KEY)
     if metadata is not None:
         _check_metadata(metadata, release, report)
-    if release is not None and not report.defects:
+    if release is not None and (whole or not report.defects):
         _check_against(table, release, report)
-    return table, report.defects
 
 
 def describe(release: Release) -> dict[str, str]:

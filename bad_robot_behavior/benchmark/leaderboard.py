@@ -134,7 +134,7 @@ def _unique(entries: Sequence[Entry]) -> dict[str, Entry]:
 def _provenance(entries: Sequence[Entry]) -> str:
     def cell(value: Any) -> str:
         text = msgspec.json.encode(value).decode()
-        return f"<td><code>{escape(charts.shortened(text, 300))}</code></td>"
+        return f'<td class="text"><code>{escape(charts.shortened(text, 300))}</code></td>'
 
     rows = "".join(
         f"<tr><td>{charts.label(name)}</td><td><code>{escape(entry.file)}</code></td>"

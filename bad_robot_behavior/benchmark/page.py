@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bad_robot_behavior.benchmark import charts, parts, strips
 from bad_robot_behavior.benchmark.predictions import Predictions
-from bad_robot_behavior.benchmark.report import NOTHING, other_returns, own_count, percent, pooled_rows
+from bad_robot_behavior.benchmark.report import other_returns, own_count, pooled_rows
 from bad_robot_behavior.benchmark.results import POOLED, Results, TaskResult
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def page(results: Results, release: Release, predictions: Sequence[Predictions])
         "Grey rows are floors: scorers that see no frame.</p>\n",
         _overview(results),
     ]
-    body += [_task(results, result) for result in results.tasks]
+    body += [_task(results, result) for result in results.tasks if _asked(result)]
+    body.append(_not_asked(results))
     body += [strips.worst(results, release, predictions), _humans(results), _notes(results)]
     body.append(_definitions(results))
     return parts.document(f"Benchmark on {results.release['name']} {results.release['version']}", "".join(body))
@@ -35,10 +36,30 @@ def page(results: Results, release: Release, predictions: Sequence[Predictions])
 
 def _overview(results: Results) -> str:
     """One row a scorer, one column a task that this release can ask: its headline number."""
-    asked = [result for result in results.tasks if any(row.n for row in result.rows(group=POOLED))]
+    asked = [result for result in results.tasks if _asked(result)]
     rows = [(item.name, [parts.number(result.headline(item.name)) for result in asked]) for item in results.scorers]
     head = ["scorer", *(f"{result.task.title}: {result.task.headline}" for result in asked)]
     return f"<h2>At a glance</h2>\n{parts.table(head, rows, charts.classes(results), _floors(results))}"
+
+
+def _asked(result: TaskResult) -> bool:
+    """Has this part of the release anything that the task can be asked about?"""
+    return any(row.n for row in result.rows(group=POOLED))
+
+
+def _not_asked(results: Results) -> str:
+    lines = "".join(
+        f"<li>{escape(result.task.title)}: {escape(result.task.question)}{_left_out(result)}</li>\n"
+        for result in results.tasks
+        if not _asked(result)
+    )
+    if not lines:
+        return ""
+    return f"<h2>Not asked</h2>\n<p>This part of the release has nothing to ask this about.</p>\n<ul>{lines}</ul>\n"
+
+
+def _left_out(result: TaskResult) -> str:
+    return "".join(f'<p class="note">Left out: {n} {escape(why)}.</p>\n' for why, n in result.left_out.items())
 
 
 def _floors(results: Results) -> set[str]:
@@ -48,17 +69,16 @@ def _floors(results: Results) -> set[str]:
 def _task(results: Results, result: TaskResult) -> str:
     task = result.task
     head = f'<h2>{escape(task.title)}</h2>\n<p>{escape(task.question)}</p>\n<p class="note">{escape(task.floors)}</p>\n'
-    left = "".join(f'<p class="note">Left out: {n} {escape(why)}.</p>\n' for why, n in result.left_out.items())
+    left = _left_out(result)
     rows = list(pooled_rows(result))
-    if not any(top.n for top, _ in rows):
-        return f"{head}<p>This part of the release has {NOTHING}.</p>\n{left}"
+    tied = any(top.tie_rate is not None for top, _ in rows)
     cells = [
         (
             top.scorer,
             [
                 *(parts.number(row, own_count(row, top)) for row in own),
-                percent(top.tie_rate),
-                percent(top.coverage),
+                *([parts.share(top.tie_rate)] if tied else []),
+                parts.share(top.coverage),
                 f"{top.covered} <small>of {top.n}</small>",
                 str(top.sessions),
             ],
@@ -66,7 +86,7 @@ def _task(results: Results, result: TaskResult) -> str:
         for top, own in rows
     ]
     metrics = [f"{metric.name} {'' if metric.higher_is_better else '↓'}" for metric in task.metrics]
-    columns = ["scorer", *metrics, "ties", "coverage", "n", "sessions"]
+    columns = ["scorer", *metrics, *(["ties"] if tied else []), "coverage", "n", "sessions"]
     text = [head, parts.table(columns, cells, charts.classes(results), _floors(results)), left, _paired(result)]
     if task.other_aggregations:
         hows = [f"{how} of the curve" for how in (task.aggregation, *task.other_aggregations)]
@@ -104,9 +124,10 @@ def _notes(results: Results) -> str:
             f"{item.rollouts} rollouts; {item.missing} are not in the file, {item.failed} have an error in place of a "
             f"curve.{also}</p>\n<p>Parameters <code>{settings}</code></p>\n"
         )
-        if item.errors:
-            errors = "".join(f"<li>{count} × {escape(error)}</li>" for error, count in item.errors.items())
-            text.append(f"<ul>{errors}</ul>\n")
+        lines = [f"{count} × {escape(error)}" for error, count in item.errors.items()]
+        lines += [f"{count} rows left out: {escape(rule_id)}" for rule_id, count in item.left_out.items()]
+        if lines:
+            text.append(f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>\n")
     if all(item.floor for item in results.scorers):
         text.append("<p>No predictions were given; only the floors are shown.</p>\n")
     return "".join(text)

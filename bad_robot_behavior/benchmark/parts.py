@@ -7,6 +7,7 @@ from html import escape
 from importlib import resources
 
 from bad_robot_behavior.benchmark import charts
+from bad_robot_behavior.benchmark.report import percent
 from bad_robot_behavior.benchmark.results import Number
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -28,7 +29,13 @@ def number(value: Number, counted: str = "") -> str:
     if value.value is None:
         return "–"
     interval = "no interval" if value.interval is None else f"{value.interval[0]:.2f} to {value.interval[1]:.2f}"
-    return f"{value.value:.3f} <small>{interval}{f'; {escape(counted)}' if counted else ''}</small>"
+    below = interval if not counted else f"{interval}<br>{escape(counted)}"
+    return f'{value.value:.3f} <span class="ci">{below}</span>'
+
+
+def share(value: float | None) -> str:
+    """A share in percent."""
+    return "–" if value is None else percent(value)
 
 
 def table(

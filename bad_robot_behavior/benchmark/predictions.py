@@ -11,7 +11,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bad_robot_behavior.benchmark import fit
 from bad_robot_behavior.benchmark.checks import METADATA_KEY, ORIGIN_KEY, SCHEMA, json_object
 from bad_robot_behavior.benchmark.fit import describe, examine
 from bad_robot_behavior.benchmark.metrics import Floats, Ints
@@ -56,6 +57,9 @@ class Predictions:
     error: list[str | None]
     origin: dict[str, Any] | None = None
     """What `origin.origin` says of the run; None where the file does not say."""
+
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Rows that belong to no rollout, or to one that stands there already, by rule; only where defects are salvaged."""
 
     @property
     def intervention(self) -> str | None:
@@ -108,8 +112,8 @@ def write(
         stream = iter(predictions)
         with pq.ParquetWriter(part, schema, compression="zstd") as writer:
             while batch := list(islice(stream, _BATCH)):
-                columns = [[getattr(row, field.name) for row in batch] for field in schema]
-                arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+                columns = [[getattr(row, name) for row in batch] for name in schema.names]
+                arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=_BATCH)
                 rows += len(batch)
         _table, defects = examine(part)
@@ -121,12 +125,22 @@ def write(
     return rows
 
 
-def read(path: Path, release: Release | None = None) -> Predictions:
-    """A predictions file, checked by all rules of `check`. Raises PredictionsError that names the first defects."""
+def read(path: Path, release: Release | None = None, *, salvage: bool = False) -> Predictions:
+    """A predictions file, checked by all rules of `check`. Raises PredictionsError that names the first defects.
+
+    salvage: rows with defects of their own lose their curve and count as not answered, instead; a defect of the whole
+    file still raises. Needs the release.
+    """
     path = Path(path)
     if path.is_dir():
         raise PredictionsError(f"{path}: is a folder; give a predictions file (.parquet), as bad-robot score writes it")
-    table, defects = examine(path, release)
+    left_out: dict[str, int] = {}
+    if salvage:
+        if release is None:
+            raise ValueError("salvage needs the release")
+        table, defects, left_out = fit.salvage(path, release)
+    else:
+        table, defects = examine(path, release)
     against = f" --release {shlex.quote(str(release.path))}" if release is not None else ""
     _raise_for(path, defects, f"bad-robot validate {shlex.quote(str(path))}{against}")
     if table is None:
@@ -145,6 +159,7 @@ def read(path: Path, release: Release | None = None) -> Predictions:
         frame_index=index.flatten().to_numpy(zero_copy_only=False),
         value=value.flatten().to_numpy(zero_copy_only=False),
         error=table["error"].to_pylist(),
+        left_out=left_out,
     )
 
 

@@ -206,13 +206,14 @@ def _evaluators(results: Results) -> list[str]:
 def _coverage(results: Results) -> list[str]:
     lines = []
     for item in results.scorers:
-        if item.predicted == item.rollouts:
+        if item.predicted == item.rollouts and not item.left_out:
             continue
         lines.append(
             f"{printable(item.name)}: curves for {item.predicted} of {item.rollouts} rollouts; {item.missing} are not "
             f"in the file, {item.failed} have an error in place of a curve"
         )
         lines += [f"  {count} x {printable(error)}" for error, count in item.errors.items()]
+        lines += [f"  {count} rows left out: {rule_id}" for rule_id, count in item.left_out.items()]
         if item.missing:
             more = ", ..." if item.missing > len(item.missing_ids) else ""
             lines.append(f"  not in the file: {', '.join(item.missing_ids)}{more}")

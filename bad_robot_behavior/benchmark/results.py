@@ -93,6 +93,8 @@ class Scored(Record, frozen=True, kw_only=True):
     """Rollouts for which the file has an error in place of a curve."""
     errors: dict[str, int]
     """The most frequent errors, shortened, with their counts."""
+    left_out: dict[str, int]
+    """Rows of the file that belong to no rollout of the release or to one that stands there already, by rule."""
     missing: int
     """Rollouts that the file does not hold."""
     missing_ids: tuple[str, ...]

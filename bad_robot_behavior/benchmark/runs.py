@@ -187,6 +187,7 @@ def _read(world: World, item: Predictions, name: str) -> Run:
         predicted=int((inside & answered).sum()),
         failed=int((inside & ~answered).sum()),
         errors=_most_frequent(errors),
+        left_out=item.left_out,
         missing=sorted(set(world.ids).difference(item.rollout_id)),
     )
     return Run(world, summary, item)
@@ -202,6 +203,7 @@ def _summary(
     predicted: int,
     failed: int = 0,
     errors: dict[str, int] | None = None,
+    left_out: dict[str, int] | None = None,
     missing: Sequence[str] = (),
 ) -> Scored:
     return Scored(
@@ -215,6 +217,7 @@ def _summary(
         predicted=predicted,
         failed=failed,
         errors=errors or {},
+        left_out=left_out or {},
         missing=len(missing),
         missing_ids=tuple(missing[:_LISTED]),
     )
