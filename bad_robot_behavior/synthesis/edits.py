@@ -120,9 +120,10 @@ def splice(original: Original, other: Original | None, draw: random.Random) -> E
     index = np.concatenate([np.arange(at + 1), np.arange(start, other.num_frames)])
     mismatch = _failure(original, "semantic", "instruction_mismatch", at + 1, len(index))
     parameters = {"last_frame": at, "other": other.rollout_id, "other_first_frame": start}
-    edit = _reordered(original, "splice", parameters, index[: at + 1], (*_before(original, at), mismatch))
+    edit = _reordered(original, "splice", {}, index[: at + 1], (*_before(original, at), mismatch))
     # What the other one shows says nothing of how far this task is.
-    return msgspec.structs.replace(edit, index=index, cut=at + 1, other=other, progress=None)
+    told = {"of": original.rollout_id, **parameters}
+    return msgspec.structs.replace(edit, parameters=told, index=index, cut=at + 1, other=other, progress=None)
 
 
 def mismatch(original: Original, other: Original | None, draw: random.Random) -> Edit | None:

@@ -82,22 +82,20 @@ def visible(episode: Episode) -> list[Failure]:
 def _of(episode: Episode, who: str, nouns: Nouns, style: str, draw: random.Random) -> str:
     """One sentence, or two, on one rollout."""
     remarks = _remarks(episode, nouns, draw)
-    if style in ("terse", "plain"):
-        remarks = remarks[: 1 if style == "terse" else 2]
+    remarks = remarks[: {"terse": 1, "plain": 2}.get(style, 3)]
     ending = _ending(episode, bool(remarks), nouns, style, draw)
     if style == "vague" and not episode.success:
         return f"{who} {_say('not_done_vaguely', nouns, None, draw)}."
     if not remarks:
         return f"{who} {ending}."
-    if episode.success:
-        joined = " and ".join(remarks)
-        if style == "terse":
-            return f"{who} {joined} but {ending}."
-        return draw.choice((f"{who} {ending}, but it {joined}.", f"{who} {joined}. In the end it {ending}."))
-    if style == "terse":
-        return f"{who} {remarks[0]}."
     *before, last = remarks
     told = f"{', '.join(before)} and {last}" if before else last
+    if episode.success:
+        if style == "terse":
+            return f"{who} {told} but {ending}."
+        return draw.choice((f"{who} {ending}, but it {told}.", f"{who} {told}. In the end it {ending}."))
+    if style == "terse":
+        return f"{who} {told}."
     return f"{who} {told}." if draw.random() < 0.5 else f"{who} {told}. It {ending}."
 
 
@@ -112,11 +110,15 @@ def _ending(episode: Episode, remarked: bool, nouns: Nouns, style: str, draw: ra
 def _remarks(episode: Episode, nouns: Nouns, draw: random.Random) -> list[str]:
     """What was seen to go wrong, each once, in the order in which it began."""
     found: dict[str, str] = {}
+    spoken_of: set[str] = set()
     for failure in visible(episode):
         name, other = f"{failure.category}/{failure.kind}", None
         event = _event(episode, failure)
         if event is not None:
             other = event.subject
+            if other in spoken_of:  # that a cup was hit, was moved and should not have been touched is said once
+                continue
+            spoken_of |= {other} if other else set()
             if event.kind in _OWN_WORDS and failure.category != "manipulation" and failure.category != "shortcut":
                 name = event.kind
         if name in phrases() and name not in found:

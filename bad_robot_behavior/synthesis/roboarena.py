@@ -57,7 +57,7 @@ _SITES = (
     (("Ostermoor Technical University", "Ostermoor TU", "ostermoor technical university"), "ostermoor.example"),
 )
 _PLANTED = (
-    ("{first} from the lab next door helped to reset, call {phone} if something is missing.", ("{first}", "{phone}")),
+    ("The camera froze before we started, call {first} at {phone} if it does it again.", ("{first}", "{phone}")),
     ("Raw videos are at /home/{user}/eval_logs/run{n}.", ("/home/{user}/eval_logs/run{n}",)),
     ("Sent the log to {user}@{domain} as well.", ("{user}@{domain}",)),
     ("The policy server was at 192.0.2.{n}, it was slow.", ("192.0.2.{n}",)),
@@ -108,7 +108,8 @@ def _write(folder: Path, part: Path, settings: Settings) -> int:
     episodes = 0
     start = datetime.datetime(2026, 3, 2, 9, 0, 11)
     for number, (scene, group) in enumerate(_sessions(folder)):
-        session = _Session(folder, part, scene, group, number, start + datetime.timedelta(minutes=19 * number))
+        when = start + datetime.timedelta(minutes=19 * number)
+        session = _Session(folder, part, scene, group, when, number=number, before=episodes)
         rows += session.write()
         policies |= set(session.policies)
         episodes += len(group)
@@ -156,8 +157,10 @@ class _Session:
         dump: Path,
         scene: Scene,
         group: tuple[Episode, ...],
-        number: int,
         start: datetime.datetime,
+        *,
+        number: int,
+        before: int,
     ) -> None:
         self.source, self.scene, self.group, self.start = folder / "scenes" / scene.scene, scene, group, start
         names = "/".join(episode.name for episode in group)
@@ -166,13 +169,13 @@ class _Session:
         self.folder = dump / "evaluation_sessions" / self.name
         self.policies = self.draw.sample(_POLICIES, len(group) + 1)
         self.planted: list[str] = []
-        self.number = number
+        self.number, self.count = number, before  # what is rare comes by turns, so that a small dump has it too
 
     def write(self) -> list[dict[str, Any]]:
         """The session's files; the rows of its rollouts for the truth."""
         entries: dict[str, Any] = {}
         rows = [self._rollout(episode, policy, entries) for episode, policy in zip(self.group, self.policies)]  # noqa: B905 - there is one name more
-        if self.draw.random() < 0.08:
+        if self.number % 10 == 3:
             entries[LABELS[len(self.group)]] = None  # a policy that was drawn and never ran
         spellings, domain = self.draw.choice(_SITES)
         who = self.draw.choice(_FIRST)
@@ -194,6 +197,7 @@ class _Session:
     def _rollout(self, episode: Episode, policy: str, entries: dict[str, Any]) -> dict[str, Any]:
         place = self.folder / f"{episode.label}_{policy}"
         place.mkdir(parents=True)
+        self.count += 1
         minutes = 2 * LABELS.index(episode.label)
         stamp = (self.start + datetime.timedelta(minutes=minutes, seconds=13)).strftime("%Y_%m_%d_%H_%M_%S")
         cameras = list(episode.cameras)
@@ -226,13 +230,13 @@ class _Session:
 
     def _copy(self, source: Path, target: Path) -> None:
         """As it is, or with what a careless recorder leaves in files."""
-        luck = self.draw.random()
-        if luck < 0.06:
+        turn = self.count % 20
+        if turn == 5:
             who = self.draw.choice(_FIRST)
             comment = f"recorded on ws-{who.split()[1].lower()}-03.local"
             self.planted += [who, comment.split()[-1]]
             media.remux_careless(source, target, {"artist": who, "comment": comment}, sound=False)
-        elif luck < 0.1:
+        elif turn == 15:
             media.remux_careless(source, target, {}, sound=True)
         else:
             shutil.copyfile(source, target)

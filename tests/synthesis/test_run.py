@@ -34,7 +34,7 @@ from tests.dumps import hashes, write_recipe
 
 pytestmark = pytest.mark.skipif(choose() is None, reason="neither EGL nor OSMesa can draw here")
 
-FAULTS = ("drop", "knock_cup", "release_early")
+FAULTS = ("drop", "knock_cup", "wrong_action")
 SETTINGS = Settings(
     tasks=("pick-place-v3",),
     faults=FAULTS,
@@ -77,10 +77,10 @@ def test_a_set_holds_each_success_beside_what_it_could_have_been(made: Path) -> 
 
 
 def test_what_was_tried_and_is_not_there_is_told(made: Path) -> None:
-    """The task does not ask to let go, so that letting go too early is no way to fail it."""
+    """The scene of this task has no contrary task, so that its expert cannot be taken for the wrong one."""
     dropped = [msgspec.json.decode(line, type=Dropped) for line in (made / "dropped.jsonl").read_bytes().splitlines()]
     told = {(one.seed, one.fault) for one in dropped}
-    assert {(0, "release_early"), (1, "release_early")} <= told
+    assert {(0, "wrong_action"), (1, "wrong_action")} <= told
     kept = {(one.seed, episode.fault) for one in read_scenes(made) for episode in one.episodes if episode.fault}
     assert told | kept == {(seed, fault) for seed in (0, 1) for fault in FAULTS}
     assert not told & kept
