@@ -28,7 +28,7 @@ def progress(task: Task, trace: Trace, moved: Floats, start: Floats, start_tcp: 
     stages = task.stages
     total = stages.reach * _reach(stages, trace, start, start_tcp)
     height = trace.object_position[:, 2] - start[2]
-    lifted = np.logical_or.accumulate(trace.held & (height > LIFTED))
+    lifted = np.maximum.accumulate(trace.held * np.clip(height / LIFTED, 0, 1))
     total = total + stages.grasp * np.maximum.accumulate(trace.held * (1 + np.clip(height / stages.lift, 0, 1)) / 2)
     along = slice(None) if stages.axis is None else ["xyz".index(stages.axis)]
     goal = trace.goal[along]

@@ -32,7 +32,7 @@ LIBRARIES = ("egl", "osmesa")
 APT = "apt-get install -y libegl1 libgl1-mesa-dri libosmesa6"
 _TRIAL = "import mujoco; c = mujoco.GLContext(16, 16); c.make_current(); mujoco.MjrContext; c.free()"
 _MAX_GEOMS = 2000
-_KEPT = 4
+_KEPT = 2
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
 
 
@@ -136,6 +136,7 @@ class Renderer:
     def close(self) -> None:
         """Free what OpenGL holds. Closing twice does nothing."""
         if self._gl is not None:
+            self._gl.make_current()  # else the buffers of the renderer that drew last are freed in place of its own
             self._context.free()
             self._gl.free()
             self._gl = None
@@ -143,7 +144,7 @@ class Renderer:
 
 
 class Studio:
-    """Draws any world at one size, with a renderer for each kind of scene; the latest few are kept."""
+    """Draws any world at one size, with a renderer for each task's model, of 150 MB; the latest two are kept."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -151,7 +152,8 @@ class Studio:
 
     def draw(self, world: World, camera: Camera) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 RGB of the world as it is now; a new array each time."""
-        key = (world.variant, world.task.view)
+        # What OpenGL keeps are meshes and textures, which are the same in all variants of a model.
+        key = (world.variant.xml, world.task.view)
         if key not in self._renderers:
             if len(self._renderers) == _KEPT:
                 self._renderers.popitem(last=False)[1].close()
@@ -171,4 +173,9 @@ def _close_at_exit() -> None:
 
     What is registered last runs first, so this waits until MuJoCo has registered the end of EGL.
     """
-    atexit.register(lambda: [renderer.close() for renderer in list(_open)])
+
+    def close_all() -> None:
+        for renderer in list(_open):
+            renderer.close()
+
+    atexit.register(close_all)

@@ -37,7 +37,7 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "white": (0.93, 0.93, 0.9),
     "pink": (0.95, 0.5, 0.65),
 }
-"""None of them is the colour of an object or a marker of the simulator's own."""
+"""Colours of what is added. A scene has none that its task's object or goal is called by."""
 _PARTICLE_COLOUR = (0.35, 0.2, 0.1, 1.0)
 
 
@@ -126,7 +126,7 @@ def _add_particle(library: Any, spec: Any, number: int) -> None:
 
 
 def places(model: Any, cup: Floats, second: Floats, table: float) -> dict[int, Floats]:
-    """The poses of all added bodies where cup and second object stand at these xy: (7,) by their first place in qpos."""
+    """Poses of all added bodies, with cup and second object at these xy: (7,) by their first place in qpos."""
     positions = {"second": np.array([*second, table + _SECOND_HALF]), "cup": np.array([*cup, table])}
     number = 0
     while mujoco().mj_name2id(model, mujoco().mjtObj.mjOBJ_BODY.value, f"particle_{number}") >= 0:

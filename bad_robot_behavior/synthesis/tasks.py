@@ -22,11 +22,12 @@ class SynthesisError(BadRobotError):
 
 
 class View(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the two exterior cameras stand: degrees, and metres from the point they look at."""
+    """Where the two exterior cameras stand: degrees, and metres from the point they look at. At azimuth 45 and 135 they
+    stand beside the robot and see the front of what faces it; from 235 they see the robot's own front."""
 
     azimuth: tuple[float, float] = (235.0, 135.0)
     elevation: float = -30.0
-    distance: float = 0.95
+    distance: float = 0.85
     lookat: Point = (0.0, 0.66, 0.1)
 
 
@@ -90,7 +91,7 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The object is a tool, and it is the thing it works on that has to come to the goal."""
     opposite: str | None = None
     """The task of the same scene whose expert does the contrary."""
-    limit: Annotated[int, Meta(gt=0, le=500)] = 400
+    limit: Annotated[int, Meta(gt=0, le=500)] = 250
     """Control steps that a policy is given."""
     distractors: bool = True
     """Whether the table has room for other objects."""

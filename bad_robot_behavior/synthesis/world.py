@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import warnings
+import weakref
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ class World:
         rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(task.name.encode()).digest()[:4], "big")])
         second: scenery.Second = "block" if rng.random() < 0.5 else "can"
         filled = bool(rng.random() < 0.5)
-        colours = [str(colour) for colour in rng.permutation(list(scenery.COLOURS))[:2]]
+        free = [colour for colour in scenery.COLOURS if colour not in f"{task.object} {task.goal}"]
+        colours = [str(colour) for colour in rng.permutation(free)[:2]]
         kind = environment(task.name)
         self.distractors: dict[str, str] = {}
         self._places: dict[int, Floats] = {}
@@ -343,7 +345,8 @@ def environment(name: str) -> type[Any]:
 
     class Environment(native):  # type: ignore[misc, valid-type]
         def __init__(self, world: World) -> None:
-            self.world = world
+            # In a cycle, the 20 MB of a model would stay until the collector comes by, which sees but a few objects.
+            self.world = weakref.proxy(world)
             self.quat = _UPRIGHT
             super().__init__()
             self._freeze_rand_vec = False
