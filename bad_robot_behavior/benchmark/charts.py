@@ -154,15 +154,14 @@ def curves(lines: Sequence[Line], failures: Sequence[Mapping[str, Any]], num_fra
     bottom, top = _CURVE_HEIGHT - _MARGIN, _MARGIN + 18
     heights = (top, (top + bottom) / 2, bottom)
     parts = [f'<line x1="0" x2="{_CURVE_WIDTH}" y1="{at}" y2="{at}" class="grid"/>' for at in heights]
-    for failure in failures:
-        if failure["start_s"] is None:
-            continue
+    for row, failure in enumerate(f for f in failures if f["start_s"] is not None):
         start = x(failure["start_s"] * fps)
         end = start + 3 if failure["end_s"] is None else max(x(failure["end_s"] * fps), start + 3)
         parts.append(
             f'<rect class="span" x="{start}" y="{_MARGIN}" width="{round(end - start, 1)}" '
             f'height="{bottom - _MARGIN}"/>'
-            f'<text x="{min(start + 3, _CURVE_WIDTH - 120)}" y="{_MARGIN + 12}" class="spanname">'
+            f'<text x="{round(min(start + 3, _CURVE_WIDTH - 9.5 * len(failure["kind"])), 1)}" '
+            f'y="{_MARGIN + 12 + 17 * (row % 4)}" class="spanname">'
             f"{escape(failure['kind'])}</text>"
         )
     for line in lines:

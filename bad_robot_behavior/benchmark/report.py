@@ -93,12 +93,12 @@ def pooled_rows(result: TaskResult) -> Iterator[tuple[Measure, list[Measure]]]:
 
 
 def groups(result: TaskResult) -> dict[str, list[Measure]]:
-    """The headline number of each scorer in each group that holds some of the units, but not all of them."""
+    """The headline number of each scorer in each group that has units; a task category that has all is left out."""
     rows = result.rows(aggregation=result.task.aggregation, metric=result.task.headline)
     whole = max((row.n for row in rows if row.group == POOLED), default=0)
     found: dict[str, list[Measure]] = {}
     for row in rows:
-        if row.group != POOLED and 0 < row.n < whole:
+        if row.group != POOLED and row.n and (row.n < whole or result.task.groups == "failure"):
             found.setdefault(row.group, []).append(row)
     return found
 

@@ -111,7 +111,7 @@ def test_what_spoils_the_whole_file_is_refused_all_the_same(release: Release, pr
     foreign = spoil(
         predict(lambda row: row["score"]), lambda rows: [row.update(rollout_id="f" * 20) for row in rows] and None
     )
-    with pytest.raises(PredictionsError, match="0 of 9 ids are in this release"):
+    with pytest.raises(PredictionsError, match="9 defects"):
         read(foreign, release, salvage=True)
 
 
