@@ -30,7 +30,7 @@ UNUSABLE_ANSWER = rule(
     cure="Raise distill.max_tokens where answers were cut off, else take a model that keeps to a JSON schema, and "
     "build again. To ask the same model again, first remove `distill` and `requests.sqlite` from the work folder.",
 )
-MAX_CLAIMS = 32
+MAX_CLAIMS = 12
 """Sentences, and failures, of one rollout in an answer."""
 _MAX_STATEMENT = 1_500
 _ECHO_WORDS = 10
