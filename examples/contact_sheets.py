@@ -34,14 +34,12 @@ TASKS = {
     "almost": "drawer-open-v3",
     "press_table": "push-v3",
     "yaw": "peg-insert-side-v3",
-    "drop": "bin-picking-v3",
     "early_stop": "push-v3",
     "drag": "assembly-v3",
     "slow": "window-open-v3",
     "jitter": "drawer-open-v3",
     "push_limit": "drawer-open-v3",
-    "bump_other": "drawer-open-v3",
-    "wander": "button-press-v3",
+    "bump_other": "push-v3",
 }
 """Where a fault is shown; the others are shown in OTHERWISE. The first seed at which it took effect is taken."""
 OTHERWISE = "pick-place-v3"
@@ -55,8 +53,12 @@ def shoot(studio: Studio, world: World, run: Any) -> tuple[Any, list[Any]]:
 
 
 def columns(truth: Truth, steps: int) -> list[int]:
-    """Seven steps: the first, the last, the three times, and the widest gaps between them halved."""
-    shown = {0, steps - 1} | {min(t, steps - 1) for t in (truth.inject_step, truth.onset_step, truth.failure_step) if t}
+    """Seven steps: the first and the last, those at which something begins where they are apart, and the widest gaps
+    between them halved."""
+    shown = {0, steps - 1}
+    for begins in (truth.inject_step, truth.failure_step, truth.onset_step):
+        if begins is not None and all(abs(begins - step) >= 5 for step in shown):
+            shown.add(begins)
     while len(shown) < COLUMNS:
         order = sorted(shown)
         gaps = [b - a for a, b in itertools.pairwise(order)]

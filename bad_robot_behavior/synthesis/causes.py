@@ -207,15 +207,16 @@ def _not_taken(facts: _Facts) -> Cause | None:
     last_near = int(facts.near_steps[-1]) if facts.first_near is not None else near
     if not shut:
         return Cause("grasp", "no_grasp", near, last_near, "Its gripper stood open at the object and never closed.")
+    came = facts.first_near is not None
+    if came and shut[0] < near - 2 and not any(near - 2 <= step <= last_near + 2 for step in shut):
+        text = f"Its gripper had closed {near - shut[0]} steps before it came to the object."
+        return Cause("grasp", "timing_error", shut[0], near, text)
+    if came and all(step > last_near + 2 for step in shut):
+        text = f"Its gripper closed {shut[0] - last_near} steps after it had left the object."
+        return Cause("grasp", "timing_error", last_near, shut[0], text)
     if facts.left[-1] < 0.7 * facts.left[0]:
         text = f"It shoved the object to {_cm(facts.left[-1])} from the goal and never held it."
         return Cause("grasp", "imprecise_grasp", near, facts.last, text)
-    if shut[0] < near - 2 and not any(near - 2 <= step <= last_near + 2 for step in shut):
-        text = f"Its gripper had closed {near - shut[0]} steps before it came to the object."
-        return Cause("grasp", "timing_error", shut[0], near, text)
-    if all(step > last_near + 2 for step in shut):
-        text = f"Its gripper closed {shut[0] - last_near} steps after it had left the object."
-        return Cause("grasp", "timing_error", last_near, shut[0], text)
     if facts.moved > NEAR:
         text = f"It pushed the object by {_cm(facts.moved)} and never held it."
         return Cause("grasp", "imprecise_grasp", near, facts.last, text)
