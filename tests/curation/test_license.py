@@ -243,3 +243,13 @@ def test_share_alike_is_an_obligation() -> None:
     assert [shares(text) for text in ("MIT", "CC-BY-SA-4.0", "MIT AND ODbL-1.0", "MIT OR ODbL-1.0", "EUPL-1.2")] == [
         *(False, True, True, False, None)
     ]
+
+
+def test_the_page_has_a_row_for_each_of_the_table() -> None:
+    path = Path(license_module.__file__).with_name("upstream_licenses.yaml")
+    page = (Path(__file__).parents[2] / "docs" / "licenses.md").read_text(encoding="utf-8")
+    for name, row in yaml.safe_load(path.read_text(encoding="utf-8"))["upstream"].items():
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[2:] == [row["license"] or "unknown", row["covers"], row["confidence"], row["checked"]], name
+        assert row["evidence"] is None or row["evidence"] in line
