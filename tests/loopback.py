@@ -40,8 +40,13 @@ FAULTS = (
     "(no text in the second choice), refusal, max-tokens (wants max_completion_tokens), 429-date (429 with Retry-After "
     "as a date), a status code; and, of the answer itself: wrong-count (an entry too few), prose (text where JSON was "
     "asked), german (the same in another language), half-json (JSON cut off without a word), out-of-range (101 %), "
-    "gullible (does what the feedback orders)"
+    "gullible (does what the feedback orders); mixed: for each request one of MIXED"
 )
+MIXED = (
+    *("429", "429-date", "500", "502", "drop", "slow", "garbage", "empty", "html", "no-choices", "null", "truncated"),
+    *("one-null", "wrong-count", "prose", "german", "half-json", "out-of-range"),
+)
+"""What fault `mixed` draws from, by the request: all that a patient client gets over."""
 CONTENT = {"wrong-count", "prose", "german", "half-json", "out-of-range", "gullible"}
 
 
@@ -92,7 +97,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             state.authorizations.add(self.headers.get("Authorization", ""))
             key = hashlib.sha256(body).hexdigest()
             state.attempts[key] += 1
-            faulty = state.attempts[key] <= state.options.times
+            met = int(key[:8], 16) / 2**32 < state.options.share
+            faulty = met and state.attempts[key] <= state.options.times
+            fault = MIXED[int(key, 16) % len(MIXED)] if state.options.fault == "mixed" else state.options.fault
+            if faulty and fault != "none":
+                state.seen[f"fault {fault}"] += 1
             state.running += 1
             state.most_running = max(state.most_running, state.running)
             state.seen["bytes"] += len(body)
@@ -100,8 +109,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 os._exit(1)
         try:
             with state.slots:
-                time.sleep(state.options.latency_s)
-            self._answer(json.loads(body), state.options.fault if faulty else "none")
+                until = time.monotonic() + state.options.latency_s
+                if state.options.blind:
+                    body = _without_pictures(body)
+                time.sleep(max(0.0, until - time.monotonic()))
+            self._answer(json.loads(body), fault if faulty else "none")
         finally:
             with state.lock:
                 state.running -= 1
@@ -224,6 +236,10 @@ def progress(request: dict[str, Any]) -> list[dict[str, Any]]:
     return entries
 
 
+def _without_pictures(body: bytes) -> bytes:
+    return re.sub(rb"base64,[A-Za-z0-9+/=]*", b"base64,", body)
+
+
 def _pictures(request: dict[str, Any], after: str = "") -> list[bytes]:
     """The pictures of a request, those after the text `after` where that is there."""
     found: list[bytes] = []
@@ -243,6 +259,8 @@ def decoded(part: dict[str, Any]) -> bytes:
 
 @functools.lru_cache(maxsize=4096)
 def _progress(picture: bytes) -> float:
+    if not picture:
+        return 0.5
     import av
     import numpy as np
 
@@ -334,6 +352,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="loopback")
     parser.add_argument("--fault", default="none", help=FAULTS)
     parser.add_argument("--times", type=int, default=1, help="how many attempts of each payload meet the fault")
+    parser.add_argument("--share", type=float, default=1.0, help="of the payloads that meet the fault at all")
     parser.add_argument("--retry-after-s", type=float, default=0.0, help="sent with status faults where not 0")
     parser.add_argument("--slow-s", type=float, default=2.0)
     parser.add_argument("--latency-s", type=float, default=0.0, help="before each answer")
@@ -342,6 +361,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--slots", type=int, default=1024, help="how many requests are worked on at a time")
     parser.add_argument("--most-choices", type=int, default=128, help="how many answers a request gets, whatever its n")
     parser.add_argument("--refuse", default="", help="keys of a request that meet a 400, such as n,response_format")
+    parser.add_argument("--blind", action="store_true", help="does not look at pictures, which takes it no time then")
     parser.add_argument("--no-usage", action="store_true", help="does not say how many tokens an answer took")
     parser.add_argument("--die-at", type=int, default=0, help="the number of the request at which the server dies")
     options = parser.parse_args(arguments)
