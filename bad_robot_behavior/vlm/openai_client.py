@@ -59,6 +59,18 @@ class _UnsupportedError(Exception):
     """The server does not take one key of the request; without it, it may."""
 
 
+class _Known:
+    """What the clients of this process have learnt of an endpoint's model."""
+
+    def __init__(self) -> None:
+        self.answered = False
+        self.limit_name = "max_tokens"
+        self.without: set[str] = set()
+
+
+_KNOWN: dict[tuple[str, str], _Known] = {}
+
+
 class _Work:
     """What the calls of one `ask` share."""
 
@@ -103,8 +115,7 @@ class OpenAIClient(CachedClient):
         self.settings = settings
         self.budget = budget
         self.backoff_s = backoff_s
-        self._limit_name = "max_tokens"
-        self._without: set[str] = set()
+        self._known = _KNOWN.setdefault((settings.base_url, settings.model), _Known())
         self._shown_url = _without_password(settings.base_url)
         self._key()
         if budget is not None and budget.max_cost is not None and settings.cost(0, 0) is None:
@@ -148,7 +159,7 @@ class OpenAIClient(CachedClient):
                 asyncio.TaskGroup() as group,
             ):
                 work = _Work(api, group, slots)
-                if not self.counters["requests_answered"]:
+                if not self._known.answered:
                     # The first goes alone: where nobody answers it, the others need not wait for their time-outs; and
                     # what the server does not take is learnt once.
                     await self._settle(work, waiting.pop(0))
@@ -178,7 +189,7 @@ class OpenAIClient(CachedClient):
             if work.gone is not None or work.stopped is not None:
                 problem = work.gone or problem
                 break
-            if len(call) > 1 and "n" in self._without:
+            if len(call) > 1 and "n" in self._known.without:
                 return call
             wait: float | None = None
             try:
@@ -192,8 +203,9 @@ class OpenAIClient(CachedClient):
                 problem, wait = fault.answer, fault.wait_s
             else:
                 work.failed_in_a_row = 0
+                self._known.answered = True
                 if len(answers) < len(call):
-                    self._without.add("n")
+                    self._known.without.add("n")
                 short = self._sort_out(work, call, answers)
                 if not short or len(call) > 1:
                     return short
@@ -236,8 +248,8 @@ class OpenAIClient(CachedClient):
         import httpx2
 
         request = call[0][1]
-        limit_name = self._limit_name
-        body = payload(request, len(call), limit_name, self._without)
+        limit_name = self._known.limit_name
+        body = payload(request, len(call), limit_name, self._known.without)
         paid = await self._pay(work, request, len(call))
         self.counters["requests_sent"] += 1
         work.under_way += 1
@@ -282,10 +294,10 @@ class OpenAIClient(CachedClient):
         problem = f"{self._shown_url} {said}"
         if status in _UNSUPPORTED:
             if "max_tokens" in sent and "max_completion_tokens" in words:
-                self._limit_name = "max_completion_tokens"  # the name of newer OpenAI models
+                self._known.limit_name = "max_completion_tokens"  # the name of newer OpenAI models
                 raise _UnsupportedError
             if (key := blamed(body, sent)) is not None:
-                self._without.add(key)
+                self._known.without.add(key)
                 raise _UnsupportedError
         if status in _HOPELESS:
             name = self.settings.api_key_env
