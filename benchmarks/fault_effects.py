@@ -150,6 +150,7 @@ def main() -> None:
     arguments = parser.parse_args()
     by_task = chosen(arguments.tasks)
     work = [(name, seed, faults) for name, faults in by_task.items() for seed in range(arguments.seeds)]
+    work.sort(key=lambda one: -len(one[2]))  # the long ones first, so that the workers end together
     started = time.perf_counter()
     rows, unclean = [], []
     with ProcessPoolExecutor(arguments.workers) as pool:
