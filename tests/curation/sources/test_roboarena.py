@@ -501,7 +501,10 @@ def test_the_example_dump_reads_whole(tmp_path: Path) -> None:
     items = [item for session in sessions for item in source.read(session, Store(tmp_path))]
     rollouts = {item.rollout_id: item for item in items if isinstance(item, Rollout)}
     rejections = [item for item in items if isinstance(item, Rejection)]
-    assert (len(sessions), len(rollouts)) == (12, 48)
+    stated = yaml.safe_load((EXAMPLES / "roboarena_sim" / "global_metadata.yaml").read_text(encoding="utf-8"))
+    assert (len(sessions), len(rollouts)) == (stated["total_sessions"], stated["total_policy_episodes"])
+    assert len(sessions) >= 8
+    assert len(rollouts) >= 40
     assert {rejection.code for rejection in rejections} == {"roboarena.null_policy"}
     firsts = [r for r in rollouts.values() if r.session.labels[0][1] == r.rollout_id]
     assert sum(len(rollout.session.preferences) for rollout in firsts) == len(sessions)
