@@ -248,7 +248,6 @@ def build(
     import msgspec
 
     from bad_robot_behavior.build import build as run
-
     from bad_robot_behavior.vlm.choose import Limits
 
     if dry_run:
@@ -491,6 +490,97 @@ def evaluate(
     click.echo(f"release: {loaded.path}")
 
 
+@main.command("ladder")
+@click.argument("release", type=FILE)
+@click.option("-o", "--out", type=FILE, required=True, help="Folder for the predictions of every arm and the table.")
+@click.option("--base-url", help="An OpenAI-compatible endpoint, such as http://localhost:8000/v1.")
+@click.option("--model", help="The model's name at the endpoint.")
+@click.option("--local-model", help="Instead of an endpoint: folder or Hub id of a transformers model.")
+@click.option("--api-key-env", help="Environment variable that holds the key.")
+@click.option("--split", type=click.Choice(["validation", "test"]), default="test", show_default=True)
+@click.option("--arms", default="all", show_default=True, help="Names, with commas between; docs/ladder.md.")
+@click.option("--examples", type=click.IntRange(1, 8), default=1, show_default=True, help="Demonstrations in a prompt.")
+@click.option("--frames", type=click.IntRange(2, 64), default=8, show_default=True, help="Of each demonstration.")
+@click.option("--num-frames", type=click.IntRange(3, 64), default=30, show_default=True, help="Of each rollout.")
+@click.option(
+    "--image-size", type=click.IntRange(64, 1024), default=320, show_default=True, help="Longer side, pixels."
+)
+@click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
+@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, help="Requests at a time.")
+@click.option("--prompt-price", type=click.FloatRange(0), help="What a million prompt tokens cost.")
+@click.option("--completion-price", type=click.FloatRange(0), help="What a million tokens of answers cost.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws demonstrations and orders of frames.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first rollouts.")
+@click.option("--draws", type=click.IntRange(10), default=1000, show_default=True, help="Bootstrap draws.")
+@max_requests
+@max_cost
+@ask_again
+@dry_run
+@as_json
+def run_ladder(
+    release: Path,
+    out: Path,
+    arms: str,
+    draws: int,
+    max_requests: int | None,
+    max_cost: float | None,
+    ask_again: bool,
+    dry_run: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Show a model failures in its prompt, step by step more of them, and measure what each step is worth.
+
+    Started again, it goes on where it stopped. Exits with 1 where a rollout got no curve in an arm.
+
+    Example: bad-robot ladder bad-robot-behavior --base-url http://localhost:8000/v1 --model my-model -o ladder
+    """
+    from bad_robot_behavior import ladder
+    from bad_robot_behavior.benchmark.arms import ARMS
+    from bad_robot_behavior.benchmark.ladder import table, to_json
+    from bad_robot_behavior.vlm.choose import Limits
+
+    place = {name: given.pop(name) for name in ladder.PLACE}
+    if (place["local_model"] is None) == (place["base_url"] is None or place["model"] is None):
+        raise click.UsageError("the ladder needs --base-url and --model, or --local-model")
+    given["arms"] = tuple(ARMS) if arms == "all" else tuple(name.strip() for name in arms.split(","))
+    limits = Limits(max_requests=max_requests, max_cost=max_cost)
+    client = ladder.open_model(out, limits, ask_again=ask_again and not dry_run, **place)
+    if dry_run:
+        from bad_robot_behavior.plan import describe
+
+        click.echo(describe({"ladder": ladder.dry_run(release, client, **given)}))
+        return
+    results = ladder.ladder(release, out, client, draws=draws, **given)
+    click.echo(
+        to_json(results) if as_json else f"{table(results)}\n{out}: plan.json, ladder.json, {len(results.errors)} arms"
+    )
+    raise SystemExit(1 if any(results.errors.values()) else 0)
+
+
+@main.command()
+@click.argument("folder", type=FILE)
+@click.option("-o", "--out", type=FILE, required=True, help="The page to write (HTML).")
+@click.option("--release", type=FILE, help="Score every file again on this release, and show no other.")
+def leaderboard(folder: Path, out: Path, release: Path | None) -> None:
+    """Make a page from a folder of results files, once each of them is checked.
+
+    A file that fails a check is named on the page with what is wrong, and the command exits with 1.
+
+    Example: bad-robot leaderboard results -o leaderboard.html --release bad-robot-behavior
+    """
+    from bad_robot_behavior.benchmark import leaderboard as boards
+    from bad_robot_behavior.builder.loader import load
+
+    board = boards.read_board(folder, None if release is None else load(release))
+    boards.write(board, out)
+    for defect in board.defects:
+        click.echo(str(defect))
+    shown = sum(map(len, board.entries.values()))
+    click.echo(f"{out}: {shown} results files shown, {len({d.file for d in board.defects})} not shown")
+    raise SystemExit(1 if board.defects else 0)
+
+
 @main.command()
 @click.argument("release", type=FILE)
 @click.option("-o", "--out", type=FILE, help="Write new splits to this file (parquet) and report on them.")
@@ -548,29 +638,6 @@ def split(
         if out is not None:
             click.echo(f"splits: {out} (sha256 {digest})")
     raise SystemExit(1 if found.leaks else 0)
-
-
-@main.command()
-@click.argument("folder", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, help="The page to write (HTML).")
-@click.option("--release", type=FILE, help="Score every file again on this release, and show no other.")
-def leaderboard(folder: Path, out: Path, release: Path | None) -> None:
-    """Make a page from a folder of results files, once each of them is checked.
-
-    A file that fails a check is named on the page with what is wrong, and the command exits with 1.
-
-    Example: bad-robot leaderboard results -o leaderboard.html --release bad-robot-behavior
-    """
-    from bad_robot_behavior.benchmark import leaderboard as boards
-    from bad_robot_behavior.builder.loader import load
-
-    board = boards.read_board(folder, None if release is None else load(release))
-    boards.write(board, out)
-    for defect in board.defects:
-        click.echo(str(defect))
-    shown = sum(map(len, board.entries.values()))
-    click.echo(f"{out}: {shown} results files shown, {len({d.file for d in board.defects})} not shown")
-    raise SystemExit(1 if board.defects else 0)
 
 
 def _part(shard: str | None) -> tuple[int, int] | None:

@@ -20,16 +20,20 @@ from bad_robot_behavior.benchmark.arms import ARMS, Arm, Demo, Plan, make_plan, 
 from bad_robot_behavior.benchmark.ladder import BASE, LadderResults, compare, table, to_json
 from bad_robot_behavior.builder.loader import LoadedRollout, Release, load
 from bad_robot_behavior.errors import BadRobotError
-from bad_robot_behavior.schema import Prediction, SplitName
+from bad_robot_behavior.schema import EndpointSettings, ModelSettings, Prediction, SplitName
 from bad_robot_behavior.scorers.gvl import GVL, EncodedClip, Example
 from bad_robot_behavior.scorers.run import stated_parameters, to_prediction, view
 from bad_robot_behavior.scorers.scorer import Clip, Curve
+from bad_robot_behavior.vlm.budget import Budget
+from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.cached import CachedClient
-from bad_robot_behavior.vlm.choose import DryClient
+from bad_robot_behavior.vlm.choose import DryClient, Limits, open_client
 from bad_robot_behavior.vlm.choose import Plan as Cost
 from bad_robot_behavior.vlm.client import Client, Image
 
 AGAIN = "none_again"
+PLACE = ("base_url", "model", "local_model", "api_key_env", "concurrency", "prompt_price", "completion_price")
+"""What says which model is asked, and where."""
 _AT_ONCE = 8  # rollouts whose encoded frames are held, and whose questions in all arms are asked together
 _NO_EXAMPLE = "no example is left that this session may be shown"
 
@@ -109,6 +113,24 @@ def run_plan(
     (out / "ladder.json").write_text(to_json(results) + "\n", encoding="utf-8")
     (out / "ladder.txt").write_text(table(results) + "\n", encoding="utf-8")
     return results
+
+
+def open_model(out: Path, limits: Limits, *, ask_again: bool = False, **place: Any) -> CachedClient:
+    """The model that `place` (PLACE) names, over a cache in `out`. ask_again: what it could not answer usably before is
+    asked anew. Raises EndpointError where a setting is missing."""
+    local = place.pop("local_model", None)
+    cache = Cache(out / "requests.sqlite")
+    if cache.path.exists():
+        Budget(cache).open()
+        if ask_again:
+            cache.forget_unusable()
+    if local is not None:
+        model: CachedClient | None = open_client(None, ModelSettings(kind="transformers", path=local), Path(), cache)
+    else:
+        given = {name: value for name, value in place.items() if value is not None}
+        model = open_client(EndpointSettings(**given), None, Path(), cache, limits)
+    assert model is not None  # noqa: S101 - one of the two was asked for
+    return model
 
 
 def read_arms(names: Iterable[str]) -> list[Arm]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from bad_robot_behavior.benchmark import predictions
 from bad_robot_behavior.benchmark.arms import ARMS, Plan, failures, make_plan
@@ -18,6 +19,7 @@ from bad_robot_behavior.benchmark.ladder import compare, table
 from bad_robot_behavior.benchmark.quality import measure
 from bad_robot_behavior.build import build
 from bad_robot_behavior.builder.loader import Release, load
+from bad_robot_behavior.cli import main
 from bad_robot_behavior.errors import BadRobotError, EndpointError, PredictionsError
 from bad_robot_behavior.ladder import Judge, dry_run, ladder, read_arms, run_plan
 from bad_robot_behavior.schema import EndpointSettings, RewardQuality
@@ -243,3 +245,29 @@ def test_plan_is_kept_beside_the_results(world: World, tmp_path: Path) -> None:
     )
     assert len(stated["plan_sha256"]) == 64
     assert json.loads((tmp_path / "ladder.json").read_text())["errors"] == {"none": 0, "text_video_dense": 0}
+
+
+def test_the_command_runs_resumes_and_says_what_is_wrong(world: World, tmp_path: Path) -> None:
+    with judge.serve(world.index) as url:
+        place = ["--base-url", url, "--model", "judge", "-o", str(tmp_path / "out"), "--limit", "8", "--draws", "50"]
+        command = ["ladder", str(world.release.path), *place, "--num-frames", "5", "--image-size", "64"]
+        command += ["--arms", "none_again,text_video_dense"]
+        dry = CliRunner().invoke(main, [*command, "--dry-run"])
+        assert dry.exit_code == 0, dry.output
+        assert "ladder: 24 requests" in dry.output
+        assert loopback.stats(url)["requests"] == 0
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        assert "by human preference, complex" in done.output
+        sent = loopback.stats(url)["requests"]
+        again = CliRunner().invoke(main, [*command, "--json"])
+        assert json.loads(again.stdout)["rollouts"] > 8
+        assert loopback.stats(url)["requests"] == sent == 24
+    assert CliRunner().invoke(main, [*command, "--arms", "dense"]).exit_code == 2
+    assert CliRunner().invoke(main, ["ladder", str(world.release.path), "-o", str(tmp_path)]).exit_code == 2
+    evaluated = CliRunner().invoke(
+        main,
+        ["evaluate", str(world.release.path), *map(str, sorted((tmp_path / "out").glob("*.parquet"))), "--draws", "20"],
+    )
+    assert evaluated.exit_code == 0, evaluated.output
+    assert "gvl text_video_dense (judge)" in evaluated.output
