@@ -51,8 +51,8 @@ from bad_robot_behavior.vlm.client import Client
 NO_READABLE_SAMPLE = rule(
     "reward.no_readable_sample",
     "Where a model judges a rollout, at least one of the samples asked of it can be read, at the latest on repair.",
-    cure="Take a model that reads pictures and keeps to a JSON schema, and build again. To ask the same model again, "
-    "first remove `reward` and `requests.sqlite` from the work folder.",
+    cure="Take a model that reads pictures and keeps to a JSON schema, and build again. `--ask-again` asks the "
+    "same model once more.",
 )
 
 ROLES: tuple[Role, ...] = ("exterior_1", "exterior_2", "wrist")

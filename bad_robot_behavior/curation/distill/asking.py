@@ -28,7 +28,7 @@ UNUSABLE_ANSWER = rule(
     "distill.unusable_answer",
     "A critique rests on an answer of the model that its schema and the taxonomy allow, at the latest on repair.",
     cure="Raise distill.max_tokens where answers were cut off, else take a model that keeps to a JSON schema, and "
-    "build again. To ask the same model again, first remove `distill` and `requests.sqlite` from the work folder.",
+    "build again. `--ask-again` asks the same model once more.",
 )
 MAX_CLAIMS = 12
 """Sentences, and failures, of one rollout in an answer."""

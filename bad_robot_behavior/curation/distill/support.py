@@ -32,8 +32,8 @@ from bad_robot_behavior.vlm.prompts import Prompt, read_prompt
 UNVERIFIED = rule(
     "distill.unverified",
     "Each claim of a model is held against its span by a second request before it is kept.",
-    cure="Take a model that keeps to a JSON schema, or set distill.support to words, and build again. To ask the same "
-    "model again, first remove `distill` and `requests.sqlite` from the work folder.",
+    cure="Take a model that keeps to a JSON schema, or set distill.support to words, and build again. "
+    "`--ask-again` asks the same model once more.",
 )
 SHARED_WORDS = 0.5
 """Part of a sentence's words of content that must stand in its span, where words decide."""
