@@ -20,6 +20,7 @@ def study(world: World, *, draws: int, seed: int) -> Evaluators:
     return Evaluators(
         evaluators=len({name for name in world.judge if name is not None}),
         agreement=_agreement(world, draws, seed),
+        failure_agreement=_failure_agreement(world, draws, seed),
         first_preferred=_first_preferred(world, draws, seed),
         first_scored_higher=_first_scored_higher(world, draws, seed),
         sites=tuple(_sites(world, draws, seed)),
@@ -53,6 +54,27 @@ def _agreement(world: World, draws: int, seed: int) -> Counted:
             ratings[names.index(name), column] = choice
     session = world.session[np.array([first for first, _ in units], np.int64)]
     return _counted(AlphaStatistic(ratings, "nominal", session, world.sessions), len(units), world, draws, seed)
+
+
+def _failure_agreement(world: World, draws: int, seed: int) -> Counted:
+    """Krippendorff's alpha (nominal) of whether a failure of a category was named, over each rollout whose failures
+    several annotators named and each category that any of them uses. One who saw nothing wrong is not in the data."""
+    said: dict[int, dict[str, set[str]]] = {}
+    for row, failures in enumerate(world.failures):
+        by: dict[str, set[str]] = defaultdict(set)
+        for failure in failures:
+            by[f"{failure['annotator_type']} {failure['annotator']}"].add(failure["category"])
+        if len(by) > 1:
+            said[row] = by
+    names = sorted({name for by in said.values() for name in by})
+    categories = sorted({category for by in said.values() for named in by.values() for category in named})
+    ratings = np.full((len(names), len(said) * len(categories)), np.nan)
+    for place, by in enumerate(said.values()):
+        for name, named in by.items():
+            start = place * len(categories)
+            ratings[names.index(name), start : start + len(categories)] = [c in named for c in categories]
+    session = np.repeat(world.session[np.array(list(said), np.int64)], len(categories))
+    return _counted(AlphaStatistic(ratings, "nominal", session, world.sessions), len(said), world, draws, seed)
 
 
 def _presented(world: World) -> Floats:

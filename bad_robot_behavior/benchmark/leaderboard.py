@@ -138,11 +138,23 @@ def _provenance(entries: Sequence[Entry]) -> str:
 
     rows = "".join(
         f"<tr><td>{charts.label(name)}</td><td><code>{escape(entry.file)}</code></td>"
-        f"<td>{escape(entry.results.engine_version)}</td>{cell(entry.scorer.parameters)}</tr>\n"
+        f"<td>{escape(entry.results.engine_version)}</td><td>{_code(entry.scorer)}</td>"
+        f"{cell(entry.scorer.parameters)}</tr>\n"
         for name, entry in _unique(entries).items()
     )
-    head = ("scorer", "results file", "engine", "parameters")
+    head = ("scorer", "results file", "scored with", "made with", "parameters")
     return f"<h3>What was run</h3>\n{parts.plain_table(head, rows)}"
+
+
+def _code(scorer: Scored) -> str:
+    """What the predictions were made with, as their file says: engine version and git commit."""
+    said = scorer.origin or {}
+    version, git = said.get("engine_version"), said.get("git")
+    if not isinstance(version, str):
+        return "not said"
+    commit = str(git.get("commit", ""))[:12] if isinstance(git, dict) else ""
+    changed = " with changes" if isinstance(git, dict) and git.get("dirty") else ""
+    return f"{escape(charts.shortened(version, 30))} <code>{escape(commit)}</code>{changed}"
 
 
 def _definitions() -> str:

@@ -148,6 +148,11 @@ def _humans(results: Results) -> str:
             f"{humans.agreement.n} pairs that several judged, {humans.evaluators} evaluators",
         ),
         (
+            "Agreement on what went wrong, by category (alpha)",
+            parts.number(humans.failure_agreement),
+            f"{humans.failure_agreement.n} rollouts that several annotators (people, models, rules) described",
+        ),
+        (
             "Preferred: the rollout shown first",
             parts.number(humans.first_preferred),
             f"{humans.first_preferred.n} decided choices; 0.5 without an order effect",

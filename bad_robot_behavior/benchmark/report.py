@@ -181,6 +181,8 @@ def _evaluators(results: Results) -> list[str]:
     lines = [
         f"Agreement of evaluators (Krippendorff's alpha): {show(humans.agreement)} over {humans.agreement.n} pairs "
         f"that several judged; {humans.evaluators} evaluators",
+        f"Agreement on what went wrong, by category: {show(humans.failure_agreement)} over "
+        f"{humans.failure_agreement.n} rollouts that several annotators (people, models, rules) described",
         f"Order: the rollout shown first was preferred {show(humans.first_preferred)} of {humans.first_preferred.n} "
         f"decided choices, and scored {show(humans.first_scored_higher)} higher over {humans.first_scored_higher.n}",
     ]

@@ -85,6 +85,8 @@ class Scored(Record, frozen=True, kw_only=True):
     model: str
     parameters: dict[str, Any]
     file: str | None
+    origin: dict[str, Any] | None
+    """What the file says of how it was made: arguments, versions, git state."""
     interventions: tuple[str, ...]
     """The changed inputs for which there is a file too, such as `reversed`."""
     rollouts: int
@@ -142,6 +144,9 @@ class Evaluators(Record, frozen=True, kw_only=True):
 
     evaluators: int
     agreement: Counted
+    """On the choice of a, b or tie, over pairs that several evaluators judged."""
+    failure_agreement: Counted
+    """On what went wrong, over rollouts whose failures several annotators named, people or not, and each category."""
     first_preferred: Counted
     first_scored_higher: Counted
     sites: tuple[Site, ...]

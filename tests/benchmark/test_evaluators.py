@@ -11,6 +11,7 @@ import pytest
 from bad_robot_behavior.benchmark.evaluators import policies, study
 from bad_robot_behavior.benchmark.world import World
 from bad_robot_behavior.builder.loader import Release
+from bad_robot_behavior.schema import Failure
 from tests.benchmark.conftest import make_session, package
 
 
@@ -73,6 +74,30 @@ def test_agreement_of_those_who_judged_the_same_pair(judged: Release) -> None:
     assert found.agreement.value is not None
     assert 0.5 < found.agreement.value < 0.9
     assert found.first_preferred.n == 5
+
+
+def test_agreement_on_what_went_wrong(tmp_path: Path) -> None:
+    def said(category: str, by: str, kind: str = "human") -> Failure:
+        return Failure(
+            category=category,
+            kind="unknown",
+            annotator=by,
+            annotator_type=kind,
+            mapping_version="1.0.0",  # type: ignore[arg-type]
+        )
+
+    rollouts = [
+        *make_session(tmp_path, "s1", [0.1, 0.2], failures=(said("grasp", "one"), said("grasp", "m", "llm"))),
+        *make_session(tmp_path, "s2", [0.1, 0.2], failures=(said("reach", "one"), said("reach", "m", "llm"))),
+        *make_session(tmp_path, "s3", [0.1, 0.2], failures=(said("semantic", "one"),)),  # described by one only
+    ]
+    agreed = study(World(package(tmp_path / "a", rollouts), "all"), draws=20, seed=0).failure_agreement
+    assert (agreed.n, agreed.value, agreed.sessions) == (4, 1.0, 2)
+    torn = make_session(tmp_path, "s4", [0.1, 0.2], failures=(said("reach", "one"), said("grasp", "m", "llm")))
+    less = study(World(package(tmp_path / "b", [*rollouts, *torn]), "all"), draws=20, seed=0).failure_agreement
+    # 12 units (6 rollouts, 2 categories) of two judgements, 4 of them split; ones and zeros are 12 each:
+    # alpha = 1 - 23 * (8 split coincidences) / (2 * 12 * 12)
+    assert (less.n, less.value) == (6, pytest.approx(1 - 23 * 8 / 288))
 
 
 def test_policies_are_ranked_by_their_choices(judged: Release) -> None:
