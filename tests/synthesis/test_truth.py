@@ -34,16 +34,21 @@ def event(told: Truth, kind: str) -> Any:
 
 def cut(trace: Trace, steps: int) -> Trace:
     """The first steps of it."""
+    return at_steps(trace, slice(steps))
+
+
+def at_steps(trace: Trace, steps: Any) -> Trace:
+    """The trace with its steps taken in another order, or more than once."""
     arrays = {
-        field.name: value[:steps]
+        field.name: value[steps]
         for field in dataclasses.fields(trace)
         if isinstance(value := getattr(trace, field.name), np.ndarray) and field.name != "goal"
     }
     others = tuple(
-        dataclasses.replace(o, position=o.position[:steps], upright=o.upright[:steps], spilled=o.spilled[:steps])
+        dataclasses.replace(o, position=o.position[steps], upright=o.upright[steps], spilled=o.spilled[steps])
         for o in trace.distractors
     )
-    forces = {kind: force[:steps] for kind, force in trace.forces.items()}
+    forces = {kind: force[steps] for kind, force in trace.forces.items()}
     return dataclasses.replace(trace, **arrays, forces=forces, distractors=others)
 
 
@@ -244,6 +249,32 @@ def test_times_are_in_the_files_seconds() -> None:
     assert told.failure_step == 64
 
 
+def test_causes_where_nothing_is_held() -> None:
+    twin = traces.push()
+    assert why_not_clean(twin) is None
+    assert find_cause(traces.push([0, 0.7, 0.02]), twin, ()).kind == "incomplete_motion"
+    assert find_cause(traces.push([0, 0.9, 0.02]), twin, ()).kind == "misplaced"
+    assert find_cause(traces.push([0, 0.45, 0.02]), twin, ()).kind == "wrong_goal_state"
+    untouched = {"object_position": traces.still(REST, START), "success": np.zeros(REST, dtype=bool), "max_steps": REST}
+    touched = traces.push(**untouched)
+    assert find_cause(touched, twin, ()).kind == "incomplete_motion"
+    never = {kind: np.zeros(REST) for kind in twin.forces}
+    assert find_cause(traces.push(**untouched | {"forces": never}), twin, ()).kind == "position_deviation"
+    aside = twin.tcp + np.linspace(0, 1, REST)[:, None] ** 0.1 * [0.08, 0, 0]
+    beside = traces.push(**untouched | {"forces": never, "tcp": aside})
+    assert find_cause(beside, twin, ()).kind == "position_deviation"
+
+
+def test_running_out_of_time_on_the_right_way_is_slowness_and_nothing_else() -> None:
+    time = np.arange(200) / 3
+    tcp = np.stack([np.interp(time, np.arange(REST), axis) for axis in TWIN.tcp.T], axis=1)
+    slow = at_steps(TWIN, time.astype(int))
+    thing = np.where(slow.held[:, None], tcp, START)
+    told = tell(dataclasses.replace(slow, tcp=tcp, object_position=thing, max_steps=200), TWIN, 0)
+    assert not told.success
+    assert kinds(told) == {"poor_execution/slow"}
+
+
 # Properties.
 
 
@@ -345,18 +376,7 @@ def test_no_twin_is_at_fault_for_what_it_did_itself(trace: Trace) -> None:
 @given(pause=st.integers(0, 100), longer=st.integers(0, 100))
 def test_a_longer_pause_costs_more(pause: int, longer: int) -> None:
     def paused(steps: int) -> Trace:
-        at = np.r_[0:60, np.full(steps, 60), 60:REST]
-        arrays = {
-            field.name: value[at]
-            for field in dataclasses.fields(TWIN)
-            if isinstance(value := getattr(TWIN, field.name), np.ndarray) and field.name != "goal"
-        }
-        others = tuple(
-            dataclasses.replace(o, position=o.position[at], upright=o.upright[at], spilled=o.spilled[at])
-            for o in TWIN.distractors
-        )
-        forces = {kind: force[at] for kind, force in TWIN.forces.items()}
-        return dataclasses.replace(TWIN, **arrays, distractors=others, forces=forces)
+        return at_steps(TWIN, np.r_[0:60, np.full(steps, 60), 60:REST])
 
     short, long = tell(paused(pause), TWIN, 55), tell(paused(pause + longer), TWIN, 55)
     assert long.score <= short.score

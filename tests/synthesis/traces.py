@@ -1,4 +1,4 @@
-"""A made-up trace of a pick and place, so that each thing that goes wrong in a test is put in on purpose."""
+"""Made-up traces of a pick and place and of a push: what goes wrong in a test is put in on purpose."""
 
 from __future__ import annotations
 
@@ -74,6 +74,29 @@ def pick_place(**changes: Any) -> Trace:
         "max_steps": 400,
     }
     return Trace(**values | changes)
+
+
+def push(to: Any = (0.0, 0.8, 0.02), **changes: Any) -> Trace:
+    """Nothing is held: the hand comes to the object and moves it straight to `to`, by default the goal."""
+    goal, touch = np.array([0.0, 0.8, 0.02]), REACH
+    behind = np.array([0.0, -0.05, 0.0])
+    place = np.concatenate([still(touch, START), line(START, np.asarray(to), REST - touch)])
+    tcp = np.concatenate([line(HOME, START + behind, touch), place[touch:] + behind])
+    success = np.linalg.norm(place - goal, axis=1) < 0.02
+    forces = {kind: np.zeros(REST) for kind in get_args(Contact)}
+    forces["robot_object"] = np.where(np.arange(REST) >= touch, 50.0, 0.0)
+    values: dict[str, Any] = {
+        "tcp": tcp,
+        "object_position": place,
+        "gripper": np.zeros(REST),
+        "goal": goal,
+        "held": np.zeros(REST, dtype=bool),
+        "carries": False,
+        "forces": forces,
+        "success": success,
+        "progress": np.where(success, 1.0, np.clip(1 - np.linalg.norm(place - goal, axis=1) / 0.2, 0, 0.99)),
+    }
+    return pick_place(**values | changes)
 
 
 def with_force(trace: Trace, kind: Contact, start: int, end: int, newtons: float) -> Trace:
