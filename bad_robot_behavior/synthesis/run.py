@@ -34,7 +34,7 @@ LICENSE, ATTRIBUTION = "Apache-2.0", "the bad-robot-behavior authors; rendered w
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in a set. What it cost (`frames` and below) is known only while it is put together."""
+    """What is in a set. What it cost (`clock` and below) is known only while it is put together."""
 
     path: str
     scenes: int
@@ -44,7 +44,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Outcomes of the rollouts with each fault; `success` stands for the twins."""
     dropped: dict[str, int]
     """How many were tried and are not in the set, by code."""
-    frames: int | None = None
     clock: Clock | None = None
     seconds: float | None = None
     """Of all scenes, added up over workers."""
@@ -275,7 +274,6 @@ def read_scenes(folder: Path) -> Iterator[Scene]:
 def _with_costs(report: Report, made: Sequence[Made]) -> Report:
     return msgspec.structs.replace(
         report,
-        frames=sum(one.frames for one in made),
         clock=sum((one.clock for one in made), Clock()),
         seconds=sum(one.seconds for one in made),
         peak_mb_by_tenth=[

@@ -97,7 +97,6 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 
     rollouts: int
     faulted: int
-    frames: int
     dropped: tuple[Dropped, ...]
     clock: Clock
     seconds: float
@@ -138,7 +137,8 @@ def _make(plan: Plan) -> Made:
     began = time.perf_counter()
     settings, clock = plan.settings, Clock()
     task, folder = find_task(plan.task), Path(plan.folder)
-    world = World(task, plan.seed)
+    world = World(task, plan.seed)  # which simulates the expert once to see where other objects may stand
+    clock.physics = time.perf_counter() - began
     instruction, forbidden = _instruction(world)
     pictures = studio(settings.width, settings.height)
     takes: list[_Take] = []
@@ -185,7 +185,6 @@ def _make(plan: Plan) -> Made:
     return Made(
         rollouts=len(takes),
         faulted=max(len(takes) - 1, 0),
-        frames=sum(_frames(take, every) for take in takes) * len(settings.cameras),
         dropped=tuple(dropped),
         clock=clock,
         seconds=time.perf_counter() - began,
@@ -294,10 +293,6 @@ def preferred(a: Episode, b: Episode) -> Choice:
     if abs(difference) <= TIE_BAND + 1e-9:
         return "tie"
     return "a" if difference > 0 else "b"
-
-
-def _frames(take: _Take, every: int) -> int:
-    return -(-(take.trace.steps - 1) // every) + 1
 
 
 def _remove(folder: Path) -> None:

@@ -32,14 +32,17 @@ _ACTION = tuple(Column(name=name, unit=None) for name in ("dx", "dy", "dz", "gri
 
 
 class Clock(msgspec.Struct):
-    """Seconds of wall time, by what they were spent on. `physics` is all of a rollout but its pictures."""
+    """Seconds of wall time, by what they were spent on. `physics` is making the world, and all of a rollout but its
+    pictures. `frames` were drawn in them, those of rollouts that were dropped later among them."""
 
     physics: float = 0.0
     rendering: float = 0.0
     encoding: float = 0.0
+    frames: int = 0
 
     def __add__(self, other: Clock) -> Clock:
-        return Clock(self.physics + other.physics, self.rendering + other.rendering, self.encoding + other.encoding)
+        ours, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        return Clock(*(mine + its for mine, its in zip(ours, theirs, strict=True)))
 
 
 @functools.cache
@@ -64,6 +67,7 @@ def filming(folder: Path, studio: Studio, cameras: Sequence[Camera], fps: float,
                 add(picture)
                 clock.rendering += drawn - start
                 clock.encoding += time.perf_counter() - drawn
+                clock.frames += 1
 
         yield watch
         start = time.perf_counter()

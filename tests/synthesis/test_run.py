@@ -207,7 +207,6 @@ def _made(faulted: int) -> Made:
     return Made(
         rollouts=faulted + 1,
         faulted=faulted,
-        frames=0,
         dropped=(),
         clock=Clock(),
         seconds=0.0,
