@@ -20,6 +20,8 @@ CONTACTS: tuple[Contact, ...] = get_args(Contact)
 # Beside the classes of a trace: each pad by itself on the object and on a distractor, to tell what is held.
 _PADS = ("object_left", "object_right", "distractor_left", "distractor_right")
 _NONE = len(CONTACTS) + len(_PADS)
+_ACROSS = 0.7
+"""Cosine between a contact's normal and the way the fingers close, from which on a pad presses and does not lie on."""
 
 _FLOOR, _TABLE, _FIXTURE, _ROBOT, _LEFT, _RIGHT, _OBJECT, _DISTRACTOR = range(8)
 _ROBOTIC = (_ROBOT, _LEFT, _RIGHT)
@@ -34,6 +36,7 @@ class Probe:
             raise ValueError("the probe reads elliptic cones, where a contact's first number is its normal force")
         self._table = _pair_classes(_kinds(model, frozenset(handled)))
         self._peaks = np.zeros(_NONE + 1)
+        self._hand = model.body("hand").id
 
     def clear(self) -> None:
         """Begin a control step."""
@@ -51,6 +54,10 @@ class Probe:
             return
         force = data.efc_force[address[touching]]
         kinds = classes[touching]
+        if (kinds[:, 1] != _NONE).any():
+            # What lies under two closed fingers is touched by both pads as well, but not along the fingers' own axis.
+            across = data.contact.frame[touching, :3] @ data.xmat[self._hand].reshape(3, 3)[:, 1]
+            kinds[np.abs(across) < _ACROSS, 1] = _NONE
         sums = np.bincount(kinds.ravel(), weights=np.repeat(force, 2), minlength=_NONE + 1)
         np.maximum(self._peaks, sums, out=self._peaks)
 
@@ -59,7 +66,7 @@ class Probe:
         return self._peaks[: len(CONTACTS)].copy()
 
     def pinched(self) -> tuple[bool, bool]:
-        """Whether both pads pressed the object, and whether both pressed a distractor."""
+        """Whether both pads pressed on the object from its sides, and whether on a distractor."""
         left, right, other_left, other_right = self._peaks[len(CONTACTS) : _NONE]
         return bool(left > 0 and right > 0), bool(other_left > 0 and other_right > 0)
 
