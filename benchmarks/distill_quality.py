@@ -1,7 +1,7 @@
 """How many of the failures that feedback reports each way of reading it finds, and how often it is wrong.
 
     python benchmarks/distill_quality.py                       rules, and rules with sentence embeddings
-    python benchmarks/distill_quality.py --smollm2             also SmolLM2 (135 M), by llama.cpp; takes half an hour
+    python benchmarks/distill_quality.py --smollm2             also SmolLM2 (135 M), by llama.cpp; takes minutes a text
     python benchmarks/distill_quality.py --base-url URL --model NAME --cache FILE     also a model behind an endpoint
     python benchmarks/distill_quality.py --tune                what the thresholds of the embeddings were chosen from
 
