@@ -88,10 +88,13 @@ def test_score_and_evaluate(release: Path, tmp_path: Path) -> None:
     done = run("score", release, "--scorer", "time_ramp", "-o", predictions)
     assert done.returncode == 0, done.stderr
     done = run("evaluate", release, predictions, "--json", "--draws", 50)
+    assert done.returncode == 2
+    assert "no rollouts to evaluate on in split test; --split all takes every rollout" in done.stderr
+    done = run("evaluate", release, predictions, "--split", "all", "--json", "--draws", 50)
     assert done.returncode == 0, done.stderr
     assert "time_ramp" in json.dumps(json.loads(done.stdout))
     page = tmp_path / "report.html"
-    done = run("evaluate", release, predictions, "--html", page, "--draws", 50)
+    done = run("evaluate", release, predictions, "--split", "all", "--html", page, "--draws", 50)
     assert done.stdout.strip().endswith(f"release: {release}")
     assert page.read_text().startswith("<!doctype html>")
 
