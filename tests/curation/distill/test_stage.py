@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from bad_robot_behavior.curation.distill import Distill
 from bad_robot_behavior.curation.distill.stage import MAX_FEEDBACK
 from bad_robot_behavior.errors import RecipeError
-from bad_robot_behavior.schema import DistillSettings, Failure, Session
+from bad_robot_behavior.schema import DistillSettings, Failure, Session, read_recipe
 from tests.curation.distill.models import FEEDBACK, GOOD, model, pair, refusals, run
+from tests.dumps import write_recipe
 
 
 def test_the_rule_names_what_words_say(tmp_path: Path) -> None:
@@ -168,3 +170,19 @@ def test_what_the_instruction_asks_for_is_no_failure(tmp_path: Path) -> None:
     assert b.failures == ()
     (_, b), _ = run(pair(tmp_path, said))
     assert [failure.kind for failure in b.failures] == ["collision_object"]
+
+
+@pytest.mark.parametrize(
+    ("distill", "said"),
+    [
+        ({"method": "model"}, "distill.method is model, so distill.endpoint or distill.model must say which"),
+        (
+            {"method": "embeddings", "endpoint": {"base_url": "http://localhost:1/v1", "model": "m"}},
+            "distill.method is embeddings, which asks no model",
+        ),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(distill: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "recipe.yaml", tmp_path, distill=distill)
+    with pytest.raises(RecipeError, match=said):
+        read_recipe(path)
