@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
 from bad_robot_behavior import __version__
 from bad_robot_behavior.benchmark import tasks as task_files
@@ -70,7 +71,10 @@ def evaluate(
         rollouts=len(world.ids),
         sessions=world.sessions,
         scorers=tuple(run.summary for run in (*runs, *beside)),
-        tasks=tuple(_run(world, task, runs, beside, draws, seed) for task in chosen),
+        tasks=tuple(
+            _run(world, task, runs, beside, draws, seed)
+            for task in tqdm(chosen, desc="evaluate", unit="task", disable=None, leave=False)
+        ),
         ground_truths=world.agreement(),
         evaluators=study(world, draws=draws, seed=seed),
     )
