@@ -2,7 +2,8 @@
 
 A loopback server in a process of its own answers after a fixed time for so many requests at once, without looking at
 the pictures. Ideal is the number of rounds that its slots allow, times that time; one slot is what a user's first loop,
-one request after the other, gets.
+one request after the other, gets. On a busy machine the server's own clock runs late, so it also says which part of the
+time its slots were busy: what they were not is what the client leaves unused.
 
     python benchmarks/vlm_throughput.py [--latency 1.0]
 
@@ -68,7 +69,7 @@ def client(url: str, concurrency: int, cache: Path | None = None) -> OpenAIClien
 
 def throughput(clips: list[EncodedClip], latency: float) -> None:
     print(f"requests of {FRAMES} pictures, {latency:g} s each at the server")
-    print("slots  in flight  requests  seconds  ideal  share of ideal  client CPU a request")
+    print("slots  in flight  requests  seconds  ideal  share of ideal  slots busy  client CPU a request")
     for slots, rounds in ROUNDS.items():
         # A quarter more in flight than there are slots, so that one that falls free is filled at the server.
         for concurrency in dict.fromkeys((slots, slots + slots // 4)):
@@ -78,13 +79,15 @@ def throughput(clips: list[EncodedClip], latency: float) -> None:
                 # Until an endpoint has answered once, a request goes alone, to find out whether anybody is there.
                 scorer.sample_encoded(clips[:1], 1)
                 shown = clips[: min(count, len(clips))]
+                before = loopback.stats(url)["held_s"]
                 start, worked = time.perf_counter(), time.process_time()
                 curves = scorer.sample_encoded(shown, count // len(shown))
                 took, worked = time.perf_counter() - start, time.process_time() - worked
+                busy = (loopback.stats(url)["held_s"] - before) / (slots * took)
             assert all(curve.error is None for one in curves for curve in one)
             done = sum(len(one) for one in curves)
             ideal = math.ceil(done / slots) * latency
-            row = f"{slots:5}  {concurrency:9}  {done:8}  {took:7.2f}  {ideal:5.2f}  {ideal / took:14.1%}"
+            row = f"{slots:5}  {concurrency:9}  {done:8}  {took:7.2f}  {ideal:5.2f}  {ideal / took:14.1%}  {busy:10.1%}"
             print(f"{row}  {1e3 * worked / done:17.1f} ms")
 
 

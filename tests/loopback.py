@@ -64,6 +64,7 @@ class State:
         self.authorizations: set[str] = set()
         self.running = 0
         self.most_running = 0
+        self.held_s = 0.0
         self.slots = threading.Semaphore(options.slots)
 
 
@@ -82,6 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.path == "/stats":
             with state.lock:
                 counts = dict(state.seen) | {"distinct": len(state.attempts), "most_running": state.most_running}
+                counts["held_s"] = state.held_s  # type: ignore[assignment]
                 self._send(200, counts | {"authorizations": sorted(state.authorizations)})
         else:
             self._send(404, {"error": {"message": "no such path"}})
@@ -109,10 +111,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 os._exit(1)
         try:
             with state.slots:
-                until = time.monotonic() + state.options.latency_s
+                began = time.monotonic()
+                until = began + state.options.latency_s
                 if state.options.blind:
                     body = _without_pictures(body)
                 time.sleep(max(0.0, until - time.monotonic()))
+                held = time.monotonic() - began
+            with state.lock:
+                state.held_s += held
             self._answer(json.loads(body), fault if faulty else "none")
         finally:
             with state.lock:
