@@ -52,8 +52,10 @@ class Thresholds:
     def _block(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
         assert self._starts is not None  # noqa: S101 - _compute looked
         drawn = weights[:, self._session]
-        hits = np.add.reduceat(drawn * self._positive, self._starts, axis=1)
-        alarms = np.add.reduceat(drawn * ~self._positive, self._starts, axis=1)
+        hits = drawn * self._positive
+        alarms = drawn - hits
+        if len(self._starts) < len(self._session):  # tied values are one threshold
+            hits, alarms = (np.add.reduceat(part, self._starts, axis=1) for part in (hits, alarms))
         true, false = np.cumsum(hits, axis=1), np.cumsum(alarms, axis=1)
         successes, failures = true[:, -1], false[:, -1]
         with np.errstate(invalid="ignore", divide="ignore"):
