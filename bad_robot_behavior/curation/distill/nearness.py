@@ -53,7 +53,7 @@ class Nearness:
         # Three digits, so that another processor's last bits decide as little as can be.
         found = list(zip(pairs, np.round((vectors @ vector).astype(np.float64), 3).tolist(), strict=True))
         pair, best = max(((pair, cosine) for pair, cosine in found if pair != _NONE), key=lambda one: one[1])
-        return pair, best, best - max(cosine for other, cosine in found if other[0] != pair[0])
+        return pair, best, round(best - max(cosine for other, cosine in found if other[0] != pair[0]), 3)
 
 
 @functools.cache
