@@ -531,7 +531,7 @@ def run_ladder(
 ) -> None:
     """Show a model failures in its prompt, step by step more of them, and measure what each step is worth.
 
-    Started again, it goes on where it stopped. Exits with 1 where a rollout got no curve in an arm.
+    Started again, it goes on where it stopped. Exits with 1 where the model gave no curve for a rollout.
 
     Example: bad-robot ladder bad-robot-behavior --base-url http://localhost:8000/v1 --model my-model -o ladder
     """

@@ -16,7 +16,7 @@ import msgspec
 from tqdm import tqdm
 
 from bad_robot_behavior.benchmark import predictions
-from bad_robot_behavior.benchmark.arms import ARMS, Arm, Demo, Plan, make_plan, shuffled
+from bad_robot_behavior.benchmark.arms import ARMS, NO_EXAMPLE, Arm, Demo, Plan, make_plan, shuffled
 from bad_robot_behavior.benchmark.ladder import BASE, LadderResults, compare, table, to_json
 from bad_robot_behavior.builder.loader import LoadedRollout, Release, load
 from bad_robot_behavior.errors import BadRobotError
@@ -35,7 +35,6 @@ AGAIN = "none_again"
 PLACE = ("base_url", "model", "local_model", "api_key_env", "concurrency", "prompt_price", "completion_price")
 """What says which model is asked, and where."""
 _AT_ONCE = 8  # rollouts whose encoded frames are held, and whose questions in all arms are asked together
-_NO_EXAMPLE = "no example is left that this session may be shown"
 
 
 def ladder(
@@ -197,7 +196,7 @@ class Judge:
                 key = (arm.name, rollout["rollout_id"])
                 examples = self._shown(arm, rollout["session_id"])
                 if examples is None:
-                    curves[key] = Curve(value=None, error=_NO_EXAMPLE)
+                    curves[key] = Curve(value=None, error=NO_EXAMPLE)
                 else:
                     keys.append(key)
                     asked.append(msgspec.structs.replace(clip, examples=examples))

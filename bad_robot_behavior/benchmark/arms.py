@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Pool = Literal["failure", "success", "other_category"]
 
+NO_EXAMPLE = "no example is left that this session may be shown"
+"""The error of a prediction in an arm for whose session there is nothing to show."""
 _SUCCEEDED = "The robot did what it was told to do."
 
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from bad_robot_behavior import __version__
-from bad_robot_behavior.benchmark.arms import ARMS, Arm, Plan
+from bad_robot_behavior.benchmark.arms import ARMS, NO_EXAMPLE, Arm, Plan
 from bad_robot_behavior.benchmark.intervals import Difference, Statistic, estimate
 from bad_robot_behavior.benchmark.metrics import Floats, Ints, Pairs, accuracies, count_pairs, pairs_by_score, returns
 from bad_robot_behavior.benchmark.predictions import Predictions, describe
@@ -63,9 +63,9 @@ class LadderResults(Record, frozen=True, kw_only=True):
     pools: dict[str, int]
     refused: dict[str, int]
     without_example: dict[str, int]
-    """Sessions that could be shown nothing, by arm."""
+    """Sessions that could be shown nothing, by arm: train holds no example for them."""
     errors: dict[str, int]
-    """Rollouts without a curve, by arm."""
+    """Rollouts that the model gave no curve for, by arm."""
     gains: tuple[Gain, ...]
 
     def gain(self, arm: str, group: str = POOLED, ground_truth: GroundTruth = "preference") -> Gain:
@@ -113,7 +113,7 @@ def compare(
         pools=plan.pools,
         refused=plan.refused,
         without_example={name: _without(world, plan, ARMS[name]) for name in predictions},
-        errors={name: sum(e is not None for e in item.error) for name, item in predictions.items()},
+        errors={name: sum(e not in (None, NO_EXAMPLE) for e in item.error) for name, item in predictions.items()},
         gains=tuple(gains),
     )
 
@@ -213,9 +213,9 @@ def table(results: LadderResults) -> str:
             if rows and rows[0].pairs:
                 lines += ["", f"by human {truth}, {group}: {rows[0].pairs} pairs", *_rows(rows)]
     for name, count in results.errors.items():
-        if count:
-            sessions = results.without_example[name]
-            lines.append(f"{name}: {count} rollouts without a curve; {sessions} sessions had no example to be shown")
+        lines += [f"{name}: the model gave no curve for {count} rollouts"] if count else []
+        sessions = results.without_example[name]
+        lines += [f"{name}: train holds no example for {sessions} of {results.sessions} sessions"] if sessions else []
     return "\n".join(lines)
 
 
