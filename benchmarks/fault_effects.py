@@ -3,7 +3,8 @@
     python benchmarks/fault_effects.py --workers 2 --page docs/synthesis.md
 
 runs every fault over `--seeds` scenes of each of the first `--tasks` tasks of TASKS in which it can bite, and writes
-the part `effects` of the page. A scene whose expert is not clean is left out and counted. What a row says:
+the part `effects` of the page. With `--rows DIR` each scene's rows are kept there, and a second run, or another one at
+the same time, takes only what is missing. A scene whose expert is not clean is left out and counted. What a row says:
 
 applied    rollouts with this fault; no moment: scenes that had none for it, such as no filled cup
 effect     share of them in which anything measurable came of it; the other columns count these alone
@@ -14,6 +15,7 @@ score      mean; onset, failure: median steps from injection to the first visibl
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections import defaultdict
@@ -30,6 +32,7 @@ from bad_robot_behavior.synthesis.faults import FAULTS
 from bad_robot_behavior.synthesis.replay import run_expert, run_fault
 from bad_robot_behavior.synthesis.tasks import find_task
 from bad_robot_behavior.synthesis.truth import tell, why_not_clean
+from bad_robot_behavior.synthesis.twin import Twin
 from bad_robot_behavior.synthesis.world import World
 
 TASKS = (
@@ -72,17 +75,31 @@ def chosen(tasks: int) -> dict[str, list[str]]:
     return by_task
 
 
-def scene(work: tuple[str, int, list[str]]) -> tuple[list[Row], str | None]:
+class Scene(msgspec.Struct):
     """The rows of all faults in one scene, or why its twin is not clean."""
-    name, seed, faults = work
-    world = World(find_task(name), seed)
+
+    rows: list[Row]
+    unclean: str | None = None
+
+
+def scene(task: str, seed: int, faults: list[str], folder: Path | None) -> Scene:
+    kept = folder and folder / f"{task}-{seed}.json"
+    if kept and kept.exists():
+        return msgspec.json.decode(kept.read_bytes(), type=Scene)
+    world = World(find_task(task), seed)
     twin = run_expert(world)
     if (reason := why_not_clean(twin.trace)) is not None:
-        return [], f"{name} seed {seed}: {reason}"
-    return [row(world, twin, slug) for slug in faults], None
+        found = Scene([], f"{task} seed {seed}: {reason}")
+    else:
+        found = Scene([row(world, twin, slug) for slug in faults])
+    if kept:
+        beside = kept.with_suffix(f".{os.getpid()}")
+        beside.write_bytes(msgspec.json.encode(found))
+        beside.replace(kept)
+    return found
 
 
-def row(world: World, twin: object, slug: str) -> Row:
+def row(world: World, twin: Twin, slug: str) -> Row:
     fault = FAULTS[slug]
     draw = np.random.default_rng([world.seed, *slug.encode()])
     parameters = fault.draw(draw, twin)
@@ -146,17 +163,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--tasks", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rows", type=Path)
     parser.add_argument("--page", type=Path)
     arguments = parser.parse_args()
     by_task = chosen(arguments.tasks)
     work = [(name, seed, faults) for name, faults in by_task.items() for seed in range(arguments.seeds)]
     work.sort(key=lambda one: -len(one[2]))  # the long ones first, so that the workers end together
     started = time.perf_counter()
-    rows, unclean = [], []
+    if arguments.rows:
+        arguments.rows.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(arguments.workers) as pool:
-        for found, reason in tqdm(pool.map(scene, work), total=len(work), unit="scene", disable=None):
-            rows += found
-            unclean += [reason] if reason else []
+        todo = pool.map(scene, *zip(*work, strict=True), [arguments.rows] * len(work))
+        scenes = list(tqdm(todo, total=len(work), unit="scene", disable=None))
+    rows = [one for found in scenes for one in found.rows]
+    unclean = [found.unclean for found in scenes if found.unclean]
     text = lines(rows)
     ran = [row for row in rows if row.outcome is not None]
     without = sum(not row.effective for row in ran)

@@ -161,25 +161,21 @@ def divergence(trace: Trace, twin: Trace) -> Flags:
 
 
 def unlike_twin(trace: Trace, twin: Trace) -> Flags:
-    """(T,) the scene as a whole stands as it never did in the twin, at whatever step: a pause alone shows nothing new.
+    """(T,) hand, object and the others stand, taken together, as they never did in the twin at whatever step.
 
-    Within 1.5 times the limits of `divergence`, since a slower rollout stands between two steps of its twin.
+    So a pause alone shows nothing new, and fingers that close harder or sooner do not either. Within 1.5 times the
+    limits of `divergence`, since a slower rollout stands between two steps of its twin.
     """
 
     def off(mine: Floats, theirs: Floats, limit: float) -> Floats:
         return np.asarray(np.linalg.norm(mine[:, None] - theirs[None], axis=2) / limit)
 
     worst = off(trace.tcp, twin.tcp, rubric.TCP_APART)
-    pairs = [
-        (trace.object_position, twin.object_position, rubric.OBJECT_APART),
-        (trace.gripper[:, None], twin.gripper[:, None], rubric.GRIPPER_APART),
-    ]
+    pairs = [(trace.object_position, twin.object_position, rubric.OBJECT_APART)]
     for other, same in zip(trace.distractors, twin.distractors, strict=True):
         pairs.append((other.position, same.position, rubric.OTHER_APART))
         pairs.append((other.spilled[:, None].astype(float), same.spilled[:, None].astype(float), 0.5))
     for mine, theirs, limit in pairs:
         np.maximum(worst, off(mine, theirs, limit), out=worst)
-    angle = 2 * np.arccos(np.clip(np.abs(trace.hand @ twin.hand.T), 0.0, 1.0))
-    np.maximum(worst, angle / rubric.HAND_APART, out=worst)
     found: Flags = worst.min(axis=1) > 1.5
     return found
