@@ -62,5 +62,5 @@ def test_pictures_go_out_and_answers_come_back(served: tuple[str, str]) -> None:
     )
     assert all(answer.text for answer in answers), answers
     assert all((answer.prompt_tokens or 0) > 20 for answer in answers)
-    assert client._known.without == {"n"}, "it gives one answer, whatever n says"
+    assert client.endpoint.known.without == {"n"}, "it gives one answer, whatever n says"
     assert client.counters["requests_sent"] == 3
