@@ -27,9 +27,11 @@ MAX_LENGTH = 20_000
 """Characters given to the tagger at once: its memory grows with them."""
 
 _COMMON, _THINGS = words("common"), words("things")
-_CAPITALISED = re.compile(r"(?<![\w@/\\.:-])[^\W\d_a-z][^\W\d_]+(?:[-'’][^\W\d_]+)*(?!\w|[/\\@]|\.\w|-\d)")
-_NEXT = re.compile(r" ([^\W\d_a-z][^\W\d_]+(?:[-'’][^\W\d_]+)*|[^\W\d_a-z]\.)(?!\w)")
-_TITLE = r"[^\W\d_a-z][^\W\d_A-Z]+(?:[-'’][^\W\d_]+)*"
+_CAPITALISED = re.compile(
+    r"(?<![\w@/\\.:-])[^\W\d_a-z][^\W\d_]{1,30}(?:[-'’][^\W\d_]{1,30}){0,3}(?!\w|[/\\@]|\.\w|-\d)"
+)
+_NEXT = re.compile(r" ([^\W\d_a-z][^\W\d_]{1,30}(?:[-'’][^\W\d_]{1,30}){0,3}|[^\W\d_a-z]\.)(?!\w)")
+_TITLE = r"[^\W\d_a-z][^\W\d_A-Z]{1,30}(?:[-'’][^\W\d_]{1,30}){0,3}"
 _MORE = rf"(?: ({_TITLE}|[^\W\d_a-zA-D]\.))?"
 _DOES = (
     "thinks|thought|says|said|saw|sees|held|holds|had to|has to|walked|leaned|watched|caught|bumped|needed|needs|asked|"
@@ -76,7 +78,7 @@ class Names:
         """Start and end of each name, in order, without overlaps."""
         if not any(character.isupper() for character in text):
             return ()
-        found = [*self._tagged(text), *_listed(text), *_placed(text)]
+        found = [*self._tagged(text), *listed(text), *placed(text)]
         spans: list[tuple[int, int]] = []
         found = [(start, end) for start, end in found if _is_latin(text[start:end])]  # others have no capital letters
         for start, end in sorted(found, key=lambda span: (span[0], -span[1])):
@@ -107,7 +109,7 @@ def _clean(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     yield kept[0].start(), _with_family(text, kept[-1].end())
 
 
-def _listed(text: str) -> Iterator[tuple[int, int]]:
+def listed(text: str) -> Iterator[tuple[int, int]]:
     """Given names of the list, with a family name or initial that follows; at a sentence's start only unusual words."""
     given = given_names()
     for match in _CAPITALISED.finditer(text):
@@ -122,7 +124,7 @@ def _listed(text: str) -> Iterator[tuple[int, int]]:
         yield match.start(), end
 
 
-def _placed(text: str) -> Iterator[tuple[int, int]]:
+def placed(text: str) -> Iterator[tuple[int, int]]:
     """Capitalised words that stand where people do and are in no list of words."""
     for pattern in _PLACES:
         for match in pattern.finditer(text):

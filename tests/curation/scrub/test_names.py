@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from bad_robot_behavior.curation.scrub.names import Names
+from bad_robot_behavior.curation.scrub.names import Names, listed, placed
 from bad_robot_behavior.curation.scrub.text import SessionText, scrub_text
 from tests.text_corpus import STRUCTURED, clean, leaks, planted
 
@@ -61,6 +61,13 @@ def test_any_text_comes_through_and_twice_is_once(names: Names, text: str) -> No
     once = scrub_text(text, names=names)
     assert scrub_text(once, names=names) == once
     assert once == text or "Ann" in text
+
+
+@pytest.mark.parametrize("unit", ["Aa'", "Aa-", "by Bob, ", "Bob ", "A", "Anna Bob. "])
+def test_no_text_makes_a_place_of_names_run_away(unit: str) -> None:
+    """Not timed: with unbounded parts of a name this would take minutes."""
+    text = unit * (60_000 // len(unit))
+    assert all(text[start].isupper() for start, _ in itertools.chain(placed(text), listed(text)))
 
 
 def test_the_version_names_what_decides(names: Names) -> None:
