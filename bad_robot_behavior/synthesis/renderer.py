@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def choose() -> str | None:
 
 def mujoco() -> ModuleType:
     """The simulator, imported so that it can draw where that is possible; without a renderer it still computes."""
-    if "mujoco" not in sys.modules:
+    if "mujoco" not in sys.modules and importlib.util.find_spec("mujoco") is not None:
         # One thread of the software renderer is as fast as many, and leaves the other cores to other workers.
         os.environ.setdefault("LP_NUM_THREADS", "1")
         if "MUJOCO_GL" not in os.environ and choose() is None:
@@ -74,7 +75,7 @@ def mujoco() -> ModuleType:
 
 def available() -> bool:
     """Whether frames can be drawn here."""
-    require("mujoco", "sim")
+    mujoco()
     return choose() is not None
 
 
@@ -84,6 +85,8 @@ class Renderer:
     No multisampling, shadows or reflections: a frame takes a tenth of the time that the models' own settings take.
     """
 
+    _gl: Any = None
+
     def __init__(self, model: Any, width: int, height: int, view: View) -> None:
         """`model` is an MjModel; copies of it that differ in places and colours are drawn by the same renderer."""
         library = mujoco()
@@ -92,6 +95,11 @@ class Renderer:
             raise RendererError(
                 f"{asked if asked not in ('', 'disabled') else 'neither EGL nor OSMesa'} can draw here; "
                 f"install what it needs with: {APT}"
+            )
+        if not library.GLContext.__module__.endswith(os.environ["MUJOCO_GL"]):
+            raise RendererError(
+                "mujoco was imported before a renderer was chosen; "
+                f"set MUJOCO_GL={os.environ['MUJOCO_GL']} in the environment of this process"
             )
         self.width, self.height = width, height
         self._mujoco = library
@@ -110,6 +118,9 @@ class Renderer:
         self._cameras = {name: self._camera(name, model, view) for name in CAMERAS}
         _open.add(self)
         _close_at_exit()
+
+    def __del__(self) -> None:
+        self.close()
 
     def _camera(self, name: Camera, model: Any, view: View) -> Any:
         camera = self._mujoco.MjvCamera()
