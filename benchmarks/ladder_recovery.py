@@ -1,6 +1,6 @@
 """Does the ladder find what was put in, and nothing where nothing was? A simulated judge of known quality answers.
 
-    python benchmarks/ladder_recovery.py --sessions 240 --coverage 40
+    python benchmarks/ladder_recovery.py --sessions 320
 
 The judge (tests/judge.py) sits behind a real server, decodes the pictures it is sent and knows the true progress of
 every frame. It overrates failures, and is cured of that to a set degree by an example of the same kind of failure.
@@ -49,22 +49,28 @@ EFFECT: judge.Gains = {"video": {"simple": 0.8}, "dense": {"simple": 0.8, "compl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sessions", type=int, default=240)
-    parser.add_argument("--coverage", type=int, default=40, help="seeds of the judge for the coverage of intervals")
+    parser.add_argument("--sessions", type=int, default=320)
+    parser.add_argument("--coverage", type=int, default=12, help="seeds of the judge for the coverage of intervals")
+    parser.add_argument("--only-coverage", action="store_true", help="leave the four ladders over HTTP out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         index = write_world(root / "dump", options.sessions).save(root / "index.npz")
         release = built(root, index)
-        run(release, root, index, "effect as in the paper", EFFECT, tuple(ARMS))
-        run(release, root, index, "no effect", {}, tuple(ARMS))
-        arms = ("none", "text_video_dense")
-        plan = run(release, root, index, "no effect, a judge that copies numbers it was shown", {}, arms, recall=True)
-        run(release, root, index, "the same, demonstrations leak", {}, arms, leak(release, plan), recall=True)
+        if not options.only_coverage:
+            ladders(release, root, index)
         print("\ncoverage of text_video_dense, pooled, sessions a run:", SUBSET)
         print("world       intervals  put in  held it  excludes zero  width")
         for name, gains in (("effect", EFFECT), ("no effect", {})):
             coverage(release, root, index, name, gains, options.coverage)
+
+
+def ladders(release: Release, root: Path, index: Path) -> None:
+    run(release, root, index, "effect as in the paper", EFFECT, tuple(ARMS))
+    run(release, root, index, "no effect", {}, tuple(ARMS))
+    arms = ("none", "text_video_dense")
+    plan = run(release, root, index, "no effect, a judge that copies numbers it was shown", {}, arms, recall=True)
+    run(release, root, index, "the same, demonstrations leak", {}, arms, leak(release, plan), recall=True)
 
 
 def built(root: Path, index: Path) -> Release:
@@ -140,14 +146,15 @@ def leak(release: Release, plan: Plan) -> Plan:
 
 
 def coverage(release: Release, root: Path, index: Path, name: str, gains: judge.Gains, seeds: int) -> None:
-    """How often the interval of text_video_dense holds what was put in, over random thirds of 30 sessions."""
+    """How often the interval of text_video_dense holds what was put in, over random parts of 30 sessions."""
     arms = ("none", "text_video_dense")
     plan = make_plan(release, "test", read_arms(arms))
     held = sure = total = 0
     widths = []
+    one = made(index, gains)
+    truth = judge.PutIn(release, one, plan, FRAMES)
     for seed in range(seeds):
-        one = made(index, gains, seed)
-        truth = judge.PutIn(release, one, plan, FRAMES)
+        one.seed = seed
         put = float((truth.accuracies(ARMS[arms[1]]) - truth.accuracies(ARMS["none"])).mean())
         rows = Ladder(release, plan, read_arms(arms), StubClient(one.answer), **OPTIONS).run(load(release.path, "test"))
         sessions = sorted(set(truth.sessions))
@@ -171,8 +178,8 @@ def coverage(release: Release, root: Path, index: Path, name: str, gains: judge.
     )
 
 
-def made(index: Path, gains: judge.Gains, seed: int = 0) -> judge.Judge:
-    return judge.Judge(Index.load(index), bias=BIAS, noise=NOISE, gains=gains, seed=seed)
+def made(index: Path, gains: judge.Gains) -> judge.Judge:
+    return judge.Judge(Index.load(index), bias=BIAS, noise=NOISE, gains=gains)
 
 
 if __name__ == "__main__":
