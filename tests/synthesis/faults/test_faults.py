@@ -35,7 +35,7 @@ def draw(slug: str, twin: Twin, seed: int = 1) -> dict[str, Any] | None:
 @functools.cache
 def rollout(task: str, slug: str, seed: int = 1) -> tuple[Trace, Truth]:
     world, twin = scene(task, seed)
-    parameters = draw(slug, twin)
+    parameters = draw(slug, twin, seed)
     assert parameters is not None
     trace = run_fault(world, twin, FAULTS[slug], parameters)
     return trace, tell(trace, twin.trace, parameters["inject_step"])
@@ -154,12 +154,14 @@ def test_a_knocked_cup_moves_and_the_task_is_done_all_the_same() -> None:
     assert told.outcome == "success_side_effect"
 
 
-def test_a_cup_that_holds_something_tips_and_spills() -> None:
-    trace, told = rollout("pick-place-v3", "spill", seed=2)
-    assert trace.distractors[0].particles > 0
-    assert trace.distractors[0].upright.min() < 0.7
+def test_a_cup_that_holds_something_tips_and_what_comes_out_is_counted() -> None:
+    trace, told = rollout("pick-place-v3", "spill")
+    cup = trace.distractors[0]
+    assert cup.particles > 0
+    assert cup.upright.min() < 0.7
     assert value(told, "tipped") == 1
-    assert "manipulation/spill" in kinds(told) or value(told, "spilled") == 0
+    assert value(told, "spilled") == cup.spilled.max()
+    assert ("manipulation/spill" in kinds(told)) == bool(cup.spilled.max() > 0)
 
 
 def test_excessive_grip_is_a_force_against_the_twins() -> None:
@@ -186,20 +188,20 @@ def test_the_wrong_object_is_held() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "slug", "expected"),
+    ("task", "seed", "slug", "expected"),
     [
-        ("pick-place-v3", "missing_step", "semantic/missing_step"),
-        ("pick-place-v3", "misplace", "manipulation/misplaced"),
-        ("pick-place-v3", "wander", "no_attempt/aimless_motion"),
-        ("pick-place-v3", "undo", "semantic/reverted"),
-        ("pick-place-v3", "slow", "poor_execution/slow"),
-        ("pick-place-v3", "regrasp", "poor_execution/hesitant_or_repeated_attempts"),
-        ("drawer-open-v3", "jitter", "poor_execution/jerky"),
-        ("drawer-open-v3", "hesitation", "poor_execution/hesitant_or_repeated_attempts"),
-        ("drawer-open-v3", "push_limit", "unsafe_interaction/self_collision_or_limit"),
-        ("drawer-open-v3", "timeout", "poor_execution/slow"),
+        ("pick-place-v3", 1, "missing_step", "semantic/missing_step"),
+        ("pick-place-v3", 1, "misplace", "manipulation/misplaced"),
+        ("pick-place-v3", 1, "wander", "no_attempt/aimless_motion"),
+        ("pick-place-v3", 1, "undo", "semantic/reverted"),
+        ("pick-place-v3", 1, "slow", "poor_execution/slow"),
+        ("pick-place-v3", 1, "regrasp", "poor_execution/hesitant_or_repeated_attempts"),
+        ("drawer-open-v3", 2, "jitter", "poor_execution/jerky"),
+        ("drawer-open-v3", 2, "hesitation", "poor_execution/hesitant_or_repeated_attempts"),
+        ("drawer-open-v3", 1, "push_limit", "unsafe_interaction/self_collision_or_limit"),
+        ("drawer-open-v3", 1, "timeout", "poor_execution/slow"),
     ],
 )
-def test_what_physics_shows_is_what_was_done(task: str, slug: str, expected: str) -> None:
-    _, told = rollout(task, slug)
+def test_what_physics_shows_is_what_was_done(task: str, seed: int, slug: str, expected: str) -> None:
+    _, told = rollout(task, slug, seed)
     assert expected in kinds(told), [failure.description for failure in told.failures]
