@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ import msgspec
 from bad_robot_behavior.errors import BudgetError, EndpointError
 from bad_robot_behavior.schema import EndpointSettings
 from bad_robot_behavior.vlm.budget import Budget
-from bad_robot_behavior.vlm.client import Answer, Lack, Request
+from bad_robot_behavior.vlm.client import Answer, Request
 from bad_robot_behavior.vlm.estimate import estimate
 from bad_robot_behavior.vlm.wire import blamed, error_message, lacking, parameter, payload, read_completion, retry_after
 
@@ -73,27 +74,35 @@ class Endpoint:
         self._key()
 
     def connect(self) -> Any:
-        """An HTTP client for this address, to be used in `async with` and given to `post`."""
-        import httpx2
+        """A client for this address, to be used in `async with` and given to `post`. Retries are ours: they need to
+        know what an attempt cost."""
+        import openai
 
         url = urlsplit(self.settings.base_url)
         key = self._key()
-        user = None if key or url.username is None else (unquote(url.username), unquote(url.password or ""))
+        user = None if key or url.username is None else f"{unquote(url.username)}:{unquote(url.password or '')}"
+        timeout = openai.Timeout(self.settings.timeout_s, connect=min(_CONNECT_S, self.settings.timeout_s))
         slots = self.settings.concurrency
-        return httpx2.AsyncClient(
+        http = openai.DefaultAsyncHttpxClient(
+            timeout=timeout,
+            # A key goes to the host that the recipe names and to no other.
+            follow_redirects=False,
+            limits=type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=slots, max_keepalive_connections=slots),
+        )
+        return openai.AsyncOpenAI(
             # The password goes as a header: in the address it would end up in the log of requests.
-            base_url=urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2])).rstrip("/") + "/",
-            headers={"Content-Type": "application/json"}
-            | ({"Authorization": f"Bearer {key or 'none'}"} if user is None else {}),
-            auth=user,
-            timeout=httpx2.Timeout(self.settings.timeout_s, connect=min(_CONNECT_S, self.settings.timeout_s)),
-            limits=httpx2.Limits(max_connections=slots, max_keepalive_connections=slots),
+            base_url=urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2])),
+            api_key=key or "none",
+            max_retries=0,
+            timeout=timeout,
+            default_headers={"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"} if user else {},
+            http_client=http,
         )
 
     async def post(self, api: Any, request: Request, count: int) -> list[Answer]:
         """One attempt at `count` answers, or fewer. Raises FaultError where another may do better, UnsupportedError
         where another, made otherwise, may, EndpointError where none can, BudgetError where none may."""
-        import httpx2
+        import openai
 
         limit_name = self.known.limit_name
         body = payload(request, count, limit_name, self.known.without)
@@ -102,38 +111,41 @@ class Endpoint:
         self._under_way += 1
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                response = await api.post("chat/completions", content=msgspec.json.encode(body))
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                reply = await api.chat.completions.with_raw_response.create(**body)
+        except (openai.APIConnectionError, TimeoutError) as error:  # a time-out is one of these, too
+            raise self._unreached(error, paid) from None
+        except openai.APIStatusError as error:
             self._give_back(paid)
-            raise self._unreached("down", "cannot be reached", error) from None
-        except (httpx2.TimeoutException, TimeoutError):
-            raise FaultError(
-                lacking("transport", f"{self.shown_url} gave no answer within {self.settings.timeout_s:g} s")
-            ) from None
-        except httpx2.TransportError as error:
-            raise self._unreached("transport", "dropped the connection", error) from None
-        except (httpx2.InvalidURL, UnicodeError) as error:
-            raise EndpointError(f"{self.shown_url} is no address: {error}. Check endpoint.base_url") from None
+            return [self._refused(error, body)]
         finally:
             self._under_way -= 1
-        if not response.is_success:
-            self._give_back(paid)
-            return [self._refused(response, body)]
         try:
-            answers = read_completion(response.content, count)
+            answers = read_completion(reply.content, count)
         except ValueError:
             problem = f"{self.shown_url} answered with something that is not a chat completion"
             raise FaultError(lacking("transport", problem)) from None
         self._count(answers, paid)
         return answers
 
-    def _unreached(self, lack: Lack, what: str, error: Exception) -> FaultError:
-        return FaultError(lacking(lack, f"{self.shown_url} {what} ({type(error).__name__})"))
+    def _unreached(self, error: Exception, paid: float) -> FaultError:
+        """What a request without a response comes to, by what the HTTP library said of it."""
+        cause = error.__cause__ or error
+        name = type(cause).__name__
+        if name in {"InvalidURL", "UnsupportedProtocol", "UnicodeError"}:
+            raise EndpointError(f"{self.shown_url} is no address: {cause}. Check endpoint.base_url") from None
+        if name in {"ConnectError", "ConnectTimeout"}:
+            self._give_back(paid)
+            return FaultError(lacking("down", f"{self.shown_url} cannot be reached ({name})"))
+        if "Timeout" in name:
+            return FaultError(
+                lacking("transport", f"{self.shown_url} gave no answer within {self.settings.timeout_s:g} s")
+            )
+        return FaultError(lacking("transport", f"{self.shown_url} dropped the connection ({name})"))
 
-    def _refused(self, response: Any, sent: dict[str, Any]) -> Answer:
-        status = response.status_code
+    def _refused(self, error: Any, sent: dict[str, Any]) -> Answer:
+        status = error.status_code
         try:
-            body = msgspec.json.decode(response.content)
+            body = msgspec.json.decode(error.response.content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             body = None
         words = error_message(body)
@@ -154,7 +166,7 @@ class Endpoint:
                 f"({self.settings.model}) and endpoint.api_key_env in the recipe; it was asked with {held}"
             )
         if status in _RETRIED or status >= 500:
-            raise FaultError(lacking("transport", problem), retry_after(response.headers))
+            raise FaultError(lacking("transport", problem), retry_after(error.response.headers)) from None
         if (named := parameter(body)) in _SETTINGS:
             raise EndpointError(
                 f"{problem}. The model {self.settings.model} does not take {named!r} as it is set in the recipe"

@@ -69,7 +69,7 @@ class OpenAIClient(CachedClient):
         *,
         backoff_s: float = 0.5,
     ) -> None:
-        require("httpx2", "vlm")
+        require("openai", "vlm")
         super().__init__(settings.model, cache)
         self.settings = settings
         self.backoff_s = backoff_s
