@@ -2,7 +2,7 @@
 
 from bad_robot_behavior.media.careless import remux_careless
 from bad_robot_behavior.media.opening import CODECS, MAX_BYTES, MAX_FRAMES, MAX_PIXELS, VERSION, MediaInput
-from bad_robot_behavior.media.picture import jpeg, resize
+from bad_robot_behavior.media.picture import jpeg, resize, stretch
 from bad_robot_behavior.media.probing import Probe, probe, remuxed, video
 from bad_robot_behavior.media.reading import decode, frames, full_range, planes
 from bad_robot_behavior.media.sampling import sample, sample_index
@@ -30,5 +30,6 @@ __all__ = [
     "resize",
     "sample",
     "sample_index",
+    "stretch",
     "video",
 ]

@@ -28,9 +28,18 @@ def resize(frame: Pixels, longest_side: int) -> Pixels:
     if longer <= longest_side:
         return frame
     size = (max(1, round(width * longest_side / longer)), max(1, round(height * longest_side / longer)))
+    return stretch(frame, *size)
+
+
+def stretch(frame: Pixels, width: int, height: int) -> Pixels:
+    """The whole picture in exactly that size, uint8 (height, width, 3), whatever shape it had.
+
+    `frame`: RGB, uint8 (H, W, 3). Raises ValueError for other input.
+    """
+    _check(frame)
     given = VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
     scaled = VideoReformatter().reformat(
-        given, width=size[0], height=size[1], format="rgb24", interpolation=int(Interpolation.AREA) | _EXACT, threads=1
+        given, width=width, height=height, format="rgb24", interpolation=int(Interpolation.AREA) | _EXACT, threads=1
     )
     return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
 
