@@ -17,8 +17,10 @@ from bad_robot_behavior.synthesis.trace import Floats, Trace
 
 NEAR = 0.03
 """Metres from where the twin was, against the object, at its first touch, that still count as being there."""
-AT_GOAL = 0.02
-"""The same for the object and its goal, against the twin's last step."""
+AT_GOAL = 0.05
+"""Metres from where the twin left the object that look as if it were there."""
+PAST = 0.02
+"""Metres that the object has to be moved past or away from the goal to say so."""
 RESTS = 0.08
 """Metres within which a hand that was told to stop comes to rest."""
 OFF_THE_WAY = 0.03
@@ -66,13 +68,27 @@ class _Facts:
 
     @property
     def at_goal(self) -> bool:
-        return bool(self.left[-1] <= measure.to_goal(self.twin)[-1] + AT_GOAL)
+        return self.beside_place <= AT_GOAL
+
+    @property
+    def beside_place(self) -> float:
+        """Metres between where the object ended and where the twin left it."""
+        return float(np.linalg.norm(self.trace.object_position[-1] - self.twin.object_position[-1]))
 
     def at_goal_by(self, step: int) -> int | None:
         """The first step before `step` at which the fingers are where the twin's were at the goal."""
-        nearest = float(np.linalg.norm(self.twin.tcp - self.twin.goal, axis=1).min())
-        steps = np.flatnonzero(np.linalg.norm(self.trace.tcp - self.trace.goal, axis=1)[:step] < nearest + NEAR)
+        steps = np.flatnonzero(self._goal_gap(self.trace)[:step] < self._goal_gap(self.twin).min() + NEAR)
         return int(steps[0]) if len(steps) else None
+
+    @property
+    def twin_passes_goal(self) -> bool:
+        """The twin's fingers are at the goal on their way to the object."""
+        gap = self._goal_gap(self.twin)
+        return bool((gap[: self.twin_touch + 1] < gap.min() + NEAR).any())
+
+    @staticmethod
+    def _goal_gap(trace: Trace) -> Floats:
+        return np.asarray(np.linalg.norm(trace.tcp - trace.goal, axis=1))
 
     @property
     def moved(self) -> float:
@@ -177,11 +193,11 @@ def _not_reached(facts: _Facts) -> Cause | None:
 
 
 def _wrong_order(facts: _Facts) -> Cause | None:
-    """It went to the goal before it ever had the object. An object near the goal is passed on the way."""
+    """It went to the goal before it ever had the object, and its twin did not pass there."""
     held = measure.holds(facts.trace)
     until = held[0][0] if held else facts.first_near
     first = None if until is None else facts.at_goal_by(until)
-    if not facts.trace.carries or first is None or facts.left[0] < 0.1:
+    if not facts.trace.carries or first is None or facts.twin_passes_goal:
         return None
     return Cause("semantic", "wrong_order", first, until or first, "It went to the goal first, and to the object then.")
 
@@ -196,7 +212,7 @@ def _not_taken(facts: _Facts) -> Cause | None:
     if measure.holds(trace):
         return None
     if trace.carries and facts.at_goal and facts.moved > NEAR:
-        text = f"The object was shoved to {_cm(facts.left[-1])} from the goal and never lifted."
+        text = f"The object was shoved to {_cm(facts.beside_place)} from its place and never lifted."
         return Cause("shortcut", "superficial_success", facts.last, facts.last, text)
     near = int(np.argmin(facts.gap)) if facts.first_near is None else facts.first_near
     if _turned_away(facts, near):
@@ -234,7 +250,7 @@ def _not_brought(facts: _Facts) -> Cause | None:
     end = measure.holds(trace)[-1][1] if measure.holds(trace) else facts.last
     if end >= facts.last - 2:
         if trace.carries and facts.at_goal and not _was_lifted(trace):
-            text = f"The object was dragged to {_cm(facts.left[-1])} from the goal and never lifted."
+            text = f"The object was dragged to {_cm(facts.beside_place)} from its place and never lifted."
             return Cause("shortcut", "superficial_success", facts.last, facts.last, text)
         if facts.at_goal and not facts.twin.held[-1]:
             text = f"It holds the object {_cm(facts.left[-1])} from the goal and has not let go."
@@ -268,11 +284,11 @@ def _not_moved(facts: _Facts) -> Cause | None:
     first = int(np.flatnonzero(measure.touched(trace))[0])
     left, way = float(facts.left[-1]), trace.goal - trace.object_position[0]
     beyond = float((trace.object_position[-1] - trace.goal) @ way / max(float(np.linalg.norm(way)), 1e-9))
-    if left > start + max(AT_GOAL, 0.2 * start):
+    if left > start + max(PAST, 0.2 * start):
         text = f"It moved the object from {_cm(start)} to {_cm(left)} away from the goal."
-        label = ("manipulation", "misplaced") if beyond > AT_GOAL else ("semantic", "wrong_goal_state")
+        label = ("manipulation", "misplaced") if beyond > PAST else ("semantic", "wrong_goal_state")
         return Cause(*label, first, facts.last, text)
-    if beyond > AT_GOAL:
+    if beyond > PAST:
         text = f"It moved the object {_cm(beyond)} past the goal."
         return Cause("manipulation", "misplaced", first, facts.last, text)
     text = "It touched the object and did not move it."
