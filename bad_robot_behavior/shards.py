@@ -294,7 +294,7 @@ def count_rollouts(path: Path) -> int:
 def hash_of(*parts: Any) -> str:
     """SHA-256 of the parts as canonical JSON."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=msgspec.to_builtins)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()  # a file's name need not be UTF-8
 
 
 @functools.cache

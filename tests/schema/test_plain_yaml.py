@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,24 @@ BOMB = "a: &a [x, x]\n" + "".join(
         ("a: 0x_", "number"),
         ("[" * (MAX_DEPTH + 5), "nesting"),
         ("a: \x07", "not valid YAML"),
+        ("a: 1" + ":1" * 100_000, "number"),  # base 60: 5 s of arithmetic
+        ("a: 0x" + "f" * 400, "number"),
+        ("1: a\n0x1: b\n", "line 2 repeats a key"),
+        ("a: !!set {b}", "line 1 has a tag"),
+        ("a: {<<: {b: 1}}", "line 1 has a tag or key"),
+        ('a: "\\ud83d"', "line 1 has half a character"),
         ("x" * (MAX_BYTES + 1), "bytes"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(YamlError, match=says):
         read_yaml(write(tmp_path / "x.yaml", text))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.yaml")
+    with pytest.raises(YamlError, match="pipe"):
+        read_yaml(tmp_path / "x.yaml")
 
 
 def test_not_utf8(tmp_path: Path) -> None:

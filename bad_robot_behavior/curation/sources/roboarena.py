@@ -15,9 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from bad_robot_behavior.curation.sources.lab_yaml import printable
 from bad_robot_behavior.curation.sources.roboarena_metadata import (
     Metadata,
     Refusal,
+    check_printable,
     read_mapping,
     read_metadata,
     remains,
@@ -53,21 +55,26 @@ class RoboArena:
         self._folder = folder
 
     def sessions(self) -> list[str]:
-        """Names of the session folders, sorted. Raises SourceError where the folder is no dump."""
+        """Names of the session folders, sorted; what cannot be printed of one is escaped. Raises SourceError where the
+        folder is no dump."""
         if not self._folder.is_dir():
             raise SourceError(f"{self._folder}: is not a folder. {_SHAPE}")
         root = self._folder / "evaluation_sessions"
         if not root.is_dir():
             raise SourceError(f"{self._folder}: has no folder evaluation_sessions. {_SHAPE}")
-        names = sorted(path.name for path in root.iterdir() if path.is_dir())
+        names = sorted(printable(path.name) for path in root.iterdir() if path.is_dir())
         if not names:
             raise SourceError(f"{root}: holds no session. {_SHAPE}")
+        if len(set(names)) < len(names):
+            raise SourceError(
+                f"{root}: two sessions have one name once their control characters are escaped. Rename one"
+            )
         _ = self.action_spaces  # a broken global_metadata.yaml is said here, not in the middle of a build
         return names
 
     def files(self, session: str) -> list[Path]:
         """Every file of the session's folder, and the dump's own metadata."""
-        folder = self._folder / "evaluation_sessions" / session
+        folder = self._place(session)
         found = [path for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
         shared = self._folder / "global_metadata.yaml"
         return sorted(found) + [shared] * shared.is_file()
@@ -79,7 +86,7 @@ class RoboArena:
         is known to be lost with it.
         Raises SourceError where `session` is not the name of a folder of this dump.
         """
-        folder = self._folder / "evaluation_sessions" / session
+        folder = self._place(session)
         if session in {"", ".", ".."} or Path(session).name != session or not folder.is_dir():
             raise SourceError(f"{self._folder}: has no session {session!r}; sessions() lists them")
         folders: dict[str, list[Path]] = {}
@@ -89,6 +96,7 @@ class RoboArena:
             folders = _policy_folders(folder)
             self.check_inside(folder / "metadata.yaml")
             data = read_mapping(folder / "metadata.yaml")
+            check_printable(folder, "session")
             metadata = _read_any(data, folders)
         except Refusal as refusal:
             count = sum(len(paths) for paths in folders.values())
@@ -98,6 +106,14 @@ class RoboArena:
             yield from SessionReader(self, session, remains(data), lettered, store).refuse(refusal)
             return
         yield from SessionReader(self, session, metadata, folders, store).read()
+
+    def _place(self, session: str) -> Path:
+        """The folder that `sessions` calls by this name."""
+        root = self._folder / "evaluation_sessions"
+        place = root / session
+        if place.is_dir():
+            return place
+        return next((path for path in root.iterdir() if printable(path.name) == session), place)
 
     @cached_property
     def action_spaces(self) -> dict[str, str]:
@@ -109,7 +125,10 @@ class RoboArena:
         if not path.exists():
             return {}
         try:
+            self.check_inside(path)
             data = read_yaml(path)
+        except Refusal as refusal:
+            raise SourceError(f"{path}: {refusal.reason}. {refusal.rule.cure} [{refusal.rule.id}]") from None
         except (OSError, YamlError) as error:
             raise SourceError(f"{path}: cannot be read as plain YAML: {error}. Download it again") from error
         index = data.get("policy_index") if isinstance(data, dict) else None
@@ -171,5 +190,5 @@ def _policy_folders(session: Path) -> dict[str, list[Path]]:
     for path in sorted(session.iterdir()):
         if path.is_dir() and not path.name.startswith("."):
             match = _FOLDER.match(path.name)
-            folders.setdefault(match[1] if match else path.name, []).append(path)
+            folders.setdefault(match[1] if match else printable(path.name), []).append(path)
     return folders

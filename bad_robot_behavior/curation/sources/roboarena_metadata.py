@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from bad_robot_behavior.curation.sources.lab_yaml import printable
 from bad_robot_behavior.schema import Choice, Rule, rule
 from bad_robot_behavior.schema.plain_yaml import YamlError, read_yaml
 
@@ -42,6 +43,12 @@ NOT_VALID = rule(
     "Where a session has evaluation_notes, they must say VALID_SESSION.",
     cure="Nothing: the evaluator marked the session as invalid.",
 )
+UNPRINTABLE = rule(
+    "roboarena.unprintable",
+    "The names of folders, the policy's name and the text fields of metadata.yaml must be text without control "
+    "characters.",
+    cure="Rename the folder or remove the characters; they can steer a terminal that shows them.",
+)
 BAD_ENTRY = rule(
     "roboarena.bad_entry",
     "policies.<LETTER> must be a mapping with a policy_name, under one capital letter.",
@@ -65,6 +72,7 @@ BAD_PREFERENCE = rule(
 )
 
 _MAX_STEPS = 1_000_000  # 18 hours at 15 Hz; the client stops at 400
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # tab and ends of lines are text
 _VALID = re.compile(r"^\s*VALID_SESSION\b", re.MULTILINE)  # INVALID_SESSION must not match
 
 
@@ -96,6 +104,12 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     evaluator: str | None
     policies: dict[Any, Any]
     preference: Any
+
+
+def check_printable(folder: Path, of: str) -> None:
+    """Raises Refusal (roboarena.unprintable)."""
+    if printable(folder.name) != folder.name:
+        raise Refusal(UNPRINTABLE, f"the name of the {of}'s folder cannot be printed")
 
 
 def read_mapping(path: Path) -> dict[Any, Any]:
@@ -153,6 +167,8 @@ def _text(data: dict[Any, Any], key: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise Refusal(METADATA_TYPE, f"{key} is a {type(value).__name__}, not text")
+    if _CONTROL.search(value):
+        raise Refusal(UNPRINTABLE, f"{key} has control characters")
     return value.strip() or None
 
 
@@ -163,6 +179,8 @@ def read_entry(value: Any) -> Entry:
     policy = value.get("policy_name")
     if not isinstance(policy, str) or not policy.strip() or len(policy) > 200:
         raise Refusal(BAD_ENTRY, "policy_name is missing or not a text of 1 to 200 characters")
+    if _CONTROL.search(policy):
+        raise Refusal(UNPRINTABLE, "policy_name has control characters")
     return Entry(
         policy=policy.strip(),
         score=_score(value.get("partial_success")),

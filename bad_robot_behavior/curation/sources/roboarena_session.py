@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from bad_robot_behavior import __version__, media
+from bad_robot_behavior.curation.sources.lab_yaml import printable
 from bad_robot_behavior.curation.sources.roboarena_metadata import (
     BAD_ENTRY,
     Entry,
     Metadata,
     Refusal,
+    check_printable,
     read_entry,
     read_preference,
 )
@@ -179,10 +181,10 @@ class SessionReader:
         """The source's own name of a rollout: its folder's, or what that would be, or the letter."""
         folders = self.folders.get(key, [])
         if folders:
-            return folders[0].name
+            return printable(folders[0].name)
         value = self.metadata.policies.get(key)
         policy = value.get("policy_name") if isinstance(value, dict) else None
-        return f"{key}_{policy}"[:240] if isinstance(policy, str) else str(key)[:40]
+        return printable(f"{key}_{policy}"[:240] if isinstance(policy, str) else str(key)[:40])
 
     def _id(self, label: str) -> str:
         return rollout_id(self.source.name, self.session, self._ref(label), label)
@@ -230,6 +232,7 @@ class SessionReader:
             raise Refusal(TWO_FOLDERS, f"the letter {key} has {len(folders)} folders")
         if not folders:
             raise Refusal(NO_FOLDER, f"the letter {key} has no folder")
+        check_printable(folders[0], "rollout")
         self._check_name(key, folders[0], entry)
         videos = self._videos(folders[0], entry.num_steps)
         return Rollout(

@@ -32,7 +32,8 @@ from bad_robot_behavior.schema import Rule
 
 __all__ = ["FOREIGN_OBJECT", "TOO_LARGE", "UNREADABLE", "Limits", "NpzError", "read_npz"]
 
-_DESCR = re.compile(r"^[<>|=](?:[fiu][1248]|b1|[US]\d{1,6})$")
+_DESCR = re.compile(r"^[<>|=](?:f[248]|[iu][1248]|b1|[US]\d{1,6})$")
+_ENTRY = b"PK\x01\x02"
 _MAX_HEADER = 10_000  # as numpy: literal_eval of a longer text can exhaust the stack
 
 
@@ -63,10 +64,11 @@ def read_npz(path: Path, limits: Limits | None = None) -> dict[str, Any]:
 def _members(path: Path, limits: Limits) -> list[tuple[str, bytes]]:
     try:
         _check_size(path, limits)
+        _check_count(path, limits)
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
             _check_members(infos, limits)
-            return [(info.filename.removesuffix(".npy"), archive.read(info)) for info in infos]
+            return [(info.filename.removesuffix(".npy"), _unpack(archive, info)) for info in infos]
     except OSError as error:
         raise Broken(UNREADABLE, f"cannot be read: {error.strerror or type(error).__name__}") from error
     except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, ValueError, struct.error) as error:
@@ -76,14 +78,38 @@ def _members(path: Path, limits: Limits) -> list[tuple[str, bytes]]:
 
 
 def _check_size(path: Path, limits: Limits) -> None:
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise Broken(UNREADABLE, "there is no regular file")
     if path.stat().st_size > limits.size_bytes:
         raise Broken(TOO_LARGE, f"the file has more than {limits.size_bytes:,} bytes")
+
+
+def _check_count(path: Path, limits: Limits) -> None:
+    """zipfile makes an object of about 1 KB of each entry of the directory before anyone can count them. An entry takes
+    its signature, so there are no more than these; twice as many, as packed bytes can hold one by chance."""
+    count, last = 0, b""
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            count += (last + block).count(_ENTRY)
+            last = block[-len(_ENTRY) + 1 :]
+    if count > 2 * limits.members:
+        raise Broken(TOO_LARGE, f"the archive has more than {limits.members} members")
+
+
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """What a member holds, as far as it says that it does. Not `archive.read`: that unpacks up to 1 GiB at a time of a
+    member that holds more than it says, and then throws it away."""
+    with archive.open(info) as file:
+        data = file.read(info.file_size)
+    if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+        raise Broken(UNREADABLE, "a member does not hold what the archive says of it")
+    return data
 
 
 def _check_members(infos: list[zipfile.ZipInfo], limits: Limits) -> None:
     if len(infos) > limits.members:
         raise Broken(TOO_LARGE, f"the archive has {len(infos)} members, more than {limits.members}")
-    # zipfile never unpacks more than file_size bytes of a member, so the sum of these is what is read.
+    # No more than file_size bytes of a member are unpacked, so the sum of these is what is read.
     if sum(info.file_size for info in infos) > limits.size_bytes:
         raise Broken(TOO_LARGE, f"the members unpack to more than {limits.size_bytes:,} bytes")
     if len({info.filename for info in infos}) != len(infos):

@@ -35,7 +35,7 @@ TOO_LARGE = rule(
     cure="Save the steps of one rollout a file, as flat arrays.",
 )
 
-_NUMBER = re.compile(r"^(?:[fiu][1248]|b1)$")
+_NUMBER = re.compile(r"^(?:f[248]|[iu][1248]|b1)$")
 _WIDE = re.compile(r"^(?:U|S)\d{1,6}$")
 
 
@@ -75,7 +75,12 @@ def array_from_bytes(raw: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], f
     if math.prod(shape) * dtype.itemsize != len(raw):
         raise Broken(UNREADABLE, f"an array of shape {shape} does not have its {len(raw):,} bytes")
     if not raw:
-        return np.zeros(shape, dtype)
+        if math.prod(shape) > 1:  # of texts without a letter; numpy would make room for one letter each
+            raise Broken(UNREADABLE, f"an array of shape {shape} has no bytes")
+        try:
+            return np.zeros(shape, dtype)
+        except ValueError as error:  # a side of 0 beside others that are beyond all numbers
+            raise Broken(UNREADABLE, f"an array has the shape {shape}") from error
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
 
 

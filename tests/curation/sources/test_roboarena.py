@@ -539,3 +539,38 @@ def test_what_is_planted_in_the_example_is_there() -> None:
     assert any(media.probe(path).tags for path in files)
     size = sum(path.stat().st_size for path in (EXAMPLES / "roboarena_sim").rglob("*") if path.is_file())
     assert size < 6_000_000
+
+
+@pytest.mark.rule("roboarena.unprintable")
+@pytest.mark.parametrize("name", [b"\x1b[2Jx", b"not\xffutf8", b"two\nlines", b"A_\x1b]0;title\x07"])
+def test_a_name_of_a_folder_that_would_steer_a_terminal(dump: Path, name: bytes) -> None:
+    folder = session_folder(dump)
+    if name.startswith(b"A_"):
+        next(folder.glob("A_*")).rename(folder / os.fsdecode(name))
+        only(dump, "roboarena.unprintable", rollouts=1)
+        return
+    folder.rename(folder.with_name(os.fsdecode(name)))
+    source = RoboArena(SourceSettings(name="roboarena", kind="roboarena", path="."), dump)
+    (session,) = source.sessions()
+    assert session.isprintable()
+    items = list(source.read(session, Store(dump.parent / "store")))
+    rollouts, rejections = [i for i in items if isinstance(i, Rollout)], [i for i in items if isinstance(i, Rejection)]
+    assert rollouts == []
+    assert [r.code for r in rejections] == ["roboarena.unprintable"] * 4  # the session, two rollouts, the preference
+    assert all(r.source_ref.isprintable() for r in rejections)
+
+
+@pytest.mark.rule("roboarena.unprintable")
+def test_control_characters_in_text(dump: Path) -> None:
+    edit(dump, lambda data: data["policies"]["A"].update(policy_name="pi0\x1b[2J"))
+    only(dump, "roboarena.unprintable")
+    edit(dump, lambda data: data.update(longform_feedback="\x1b]52;c;cm0gLXJm\x07"))
+    only(dump, "roboarena.unprintable", rollouts=0, subject="session")
+
+
+def test_names_that_look_alike_are_two(dump: Path) -> None:
+    folder = session_folder(dump)
+    for name in ("caf\u00e9", "cafe\u0301", "bidi\u202efdp"):
+        shutil.copytree(folder, folder.with_name(name))
+    sessions = RoboArena(SourceSettings(name="roboarena", kind="roboarena", path="."), dump).sessions()
+    assert len(sessions) == len(set(sessions)) == 4

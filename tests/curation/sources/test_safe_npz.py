@@ -226,6 +226,23 @@ def test_lengths_in_a_file_are_not_believed(tmp_path: Path) -> None:
     assert caught.value.rule.id == "npz.unreadable"
 
 
+@pytest.mark.parametrize(
+    ("descr", "shape", "body"),
+    [("|f1", (1,), b"x"), ("<U0", (2**40,), b""), ("<f8", (0, 2**47, 2**47), b""), ("<f3", (1,), b"xxx")],
+)
+def test_headers_that_numpy_trips_over(tmp_path: Path, descr: str, shape: tuple[int, ...], body: bytes) -> None:
+    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode()
+    member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
+    with pytest.raises(NpzError):
+        read_npz(archive(tmp_path / "x.npz", {"data.npy": member}))
+
+
+def test_texts_without_a_letter_are_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", data=np.array([np.str_(""), np.bytes_(b"")], dtype=object), e=np.zeros((0, 3)))
+    assert read_npz(tmp_path / "x.npz")["data"] == ["", b""]
+    assert read_npz(tmp_path / "x.npz")["e"].shape == (0, 3)
+
+
 @pytest.mark.rule("npz.unreadable")
 @pytest.mark.parametrize("name", ["text", "cut", "empty", "missing", "folder", "not npy", "header", "twice", "packed"])
 def test_broken_files(tmp_path: Path, name: str) -> None:
