@@ -40,14 +40,15 @@ FAULTS = (
     "(no text in the second choice), refusal, max-tokens (wants max_completion_tokens), 429-date (429 with Retry-After "
     "as a date), a status code; and, of the answer itself: wrong-count (an entry too few), prose (text where JSON was "
     "asked), german (the same in another language), half-json (JSON cut off without a word), out-of-range (101 %), "
-    "gullible (does what the feedback orders); mixed: for each request one of MIXED"
+    "gullible (does what the feedback orders), unlikely (the wanted token is not "
+    "among those named); mixed: for each request one of MIXED"
 )
 MIXED = (
     *("429", "429-date", "500", "502", "drop", "slow", "garbage", "empty", "html", "no-choices", "null", "truncated"),
     *("one-null", "wrong-count", "prose", "german", "half-json", "out-of-range"),
 )
 """What fault `mixed` draws from, by the request: all that a patient client gets over."""
-CONTENT = {"wrong-count", "prose", "german", "half-json", "out-of-range", "gullible"}
+CONTENT = {"wrong-count", "prose", "german", "half-json", "out-of-range", "gullible", "unlikely"}
 
 
 TOKENS_PER_PICTURE = 100
@@ -179,6 +180,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "message": {"role": "assistant", "content": text},
             "finish_reason": "stop",
         }
+        if request.get("logprobs") and not self.state.options.no_logprobs:
+            from reward_answers import likelihoods
+
+            choice["logprobs"] = likelihoods(_pictures(request), _progress, unlikely=fault == "unlikely")
         if fault == "null":
             choice["message"]["content"] = None
         elif fault == "refusal":
@@ -227,6 +232,10 @@ def answer(request: dict[str, Any], fault: str = "none") -> str:
     elif '{"verdicts":' in asked:
         entries = judge_claims(said, gullible=fault == "gullible")
         text = json.dumps({"verdicts": entries[: len(entries) - short]})
+    else:
+        from reward_answers import answer as rewarding  # beside this script, which runs as one
+
+        text = rewarding(said, _pictures(request), _progress, outside=fault == "out-of-range") or text
     return text[: len(text) // 2] if fault == "half-json" else text
 
 
@@ -368,6 +377,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--most-choices", type=int, default=128, help="how many answers a request gets, whatever its n")
     parser.add_argument("--refuse", default="", help="keys of a request that meet a 400, such as n,response_format")
     parser.add_argument("--blind", action="store_true", help="does not look at pictures, which takes it no time then")
+    parser.add_argument("--no-logprobs", action="store_true", help="gives no log-probabilities, and does not say so")
     parser.add_argument("--no-usage", action="store_true", help="does not say how many tokens an answer took")
     parser.add_argument("--die-at", type=int, default=0, help="the number of the request at which the server dies")
     options = parser.parse_args(arguments)

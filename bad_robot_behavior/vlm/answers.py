@@ -63,25 +63,33 @@ def read_json(text: str, schema: dict[str, Any]) -> Any:
     return value
 
 
-def ask_checked(client: Client, requests: Sequence[Request], check: Callable[[int, str], T]) -> list[Checked[T]]:
+def ask_checked(
+    client: Client,
+    requests: Sequence[Request],
+    check: Callable[[int, str], T],
+    *,
+    form: str = "one JSON object and nothing else",
+    repair: bool = True,
+) -> list[Checked[T]]:
     """Ask all requests; `check(i, text)` returns the value of request i or raises BadAnswer.
 
     What is bad is asked once more with the bad answer and the reason under it; what is bad again is an `error`, and
     the client is told, so that it can be asked anew one day. Raises EndpointError where the endpoint gave no answer, so
-    that a build is never called complete without it.
+    that a build is never called complete without it. form: what an answer is to be, in words; repair: whether to ask
+    once more at all.
     """
     first = _ask(client, requests)
     results: list[Checked[T] | None] = [None] * len(requests)
     repairs: list[tuple[int, str]] = []
     for i, answer in enumerate(first):
         value, problem = _check(check, i, answer)
-        if problem is not None and answer.text is not None:
+        if problem is not None and answer.text is not None and repair:
             repairs.append((i, problem))
         else:
             results[i] = Checked(value=value, error=problem, answers=(answer,))
             if problem is not None:
                 client.unusable([requests[i]])
-    pleas = [_repair(requests[i], first[i].text or "", problem) for i, problem in repairs]
+    pleas = [_repair(requests[i], first[i].text or "", problem, form) for i, problem in repairs]
     for (i, problem), plea, answer in zip(repairs, pleas, _ask(client, pleas), strict=True):
         value, again = _check(check, i, answer)
         if again is not None:
@@ -115,10 +123,8 @@ def _check(check: Callable[[int, str], T], i: int, answer: Answer) -> tuple[T | 
         return None, str(error)
 
 
-def _repair(request: Request, text: str, problem: str) -> Request:
-    plea = (
-        f"That answer cannot be used: {problem}. Answer the same question again, as one JSON object and nothing else."
-    )
+def _repair(request: Request, text: str, problem: str, form: str) -> Request:
+    plea = f"That answer cannot be used: {problem}. Answer the same question again, as {form}."
     turns = (Message("assistant", (text[:_QUOTED],)), Message("user", (plea,)))
     return msgspec.structs.replace(request, messages=request.messages + turns)
 

@@ -35,6 +35,8 @@ def request_key(request: Request) -> str:
         request.json_schema,
         _hashed(request.messages),
     ]
+    if request.candidates:  # only then, so that the keys of all other requests stay as they are
+        payload.append(request.candidates)
     return hashlib.sha256(msgspec.json.encode(payload, order="deterministic")).hexdigest()
 
 

@@ -27,6 +27,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     Requests that follow each other and differ in their seeds alone, by one each, are samples of one question: a server
     that gives several answers at once is asked for them together and reads the pictures once.
+
+    candidates: texts, each one token of the model. Where there are some, no answer is written: its text is a JSON
+    object that gives each of them its natural log-probability as the first token of the answer, or null where the
+    model's server does not say. (As text it is cached and counted like every other answer.)
     """
 
     model: str
@@ -35,6 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int = 2048
     seed: int | None = None
     json_schema: dict[str, Any] | None = None
+    candidates: tuple[str, ...] = ()
 
 
 Lack = Literal["transport", "down", "refused", "empty"]

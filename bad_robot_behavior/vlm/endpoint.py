@@ -120,7 +120,7 @@ class Endpoint:
         finally:
             self._under_way -= 1
         try:
-            answers = read_completion(reply.content, count)
+            answers = read_completion(reply.content, count, request.candidates)
         except ValueError:
             problem = f"{self.shown_url} answered with something that is not a chat completion"
             raise FaultError(lacking("transport", problem)) from None

@@ -62,7 +62,7 @@ class LlamaCppClient(CachedClient):
         said = load(self._path, self.model, self.settings.threads).handle_chat_completions(body)
         if "error" in said:
             return lacking("refused", error_message(said) or "the model refused the request")
-        (answer,) = read_completion(msgspec.json.encode(said), 1)
+        (answer,) = read_completion(msgspec.json.encode(said), 1, request.candidates)
         self.counters["requests_answered"] += answer.text is not None
         self.counters["prompt_tokens"] += answer.prompt_tokens or 0
         self.counters["completion_tokens"] += answer.completion_tokens or 0

@@ -9,6 +9,8 @@ from string import Template
 
 import msgspec
 
+from bad_robot_behavior.errors import BadRobotError
+
 _FOLDER = Path(__file__).parent / "prompts"
 _HEADING = re.compile(r"^=== ([a-z_]+) ===\n", re.MULTILINE)
 
@@ -43,6 +45,19 @@ def load_prompt(name: str) -> tuple[str, str]:
 def read_prompt(name: str) -> Prompt:
     """The prompt file cut into its parts."""
     text, sha256 = load_prompt(name)
+    return Prompt(name, sha256, _parts(text))
+
+
+def read_prompt_file(path: Path) -> Prompt:
+    """A prompt of a user's own. A file without headings is one part, `question`. Raises BadRobotError."""
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRobotError(f"{path}: cannot be read as a prompt, which is a text file in UTF-8: {error}") from error
+    return Prompt(path.name, hashlib.sha256(data).hexdigest(), _parts(text) or {"question": text.strip()})
+
+
+def _parts(text: str) -> dict[str, str]:
     pieces = _HEADING.split(text)
-    headed = zip(pieces[1::2], pieces[2::2], strict=True)
-    return Prompt(name, sha256, {heading: body.strip() for heading, body in headed})
+    return {heading: body.strip() for heading, body in zip(pieces[1::2], pieces[2::2], strict=True)}

@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from bad_robot_behavior.errors import BadRobotError, require
 from bad_robot_behavior.schema import ModelSettings
 from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.cached import CachedClient
 from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
-from bad_robot_behavior.vlm.wire import lacking
+from bad_robot_behavior.vlm.wire import lacking, likelihoods
 
 _READ_WHOLE = 2**20
 
@@ -65,6 +67,11 @@ class TransformersClient(CachedClient):
                 f"{longest} in all",
             )
         self.counters["requests_sent"] += 1
+        if request.candidates:
+            answer = _weigh(processor.tokenizer, model, inputs, request.candidates)
+            answer = msgspec.structs.replace(answer, prompt_tokens=length, completion_tokens=1)
+            self.counters.update({"prompt_tokens": length, "completion_tokens": 1, "requests_answered": 1})
+            return answer
         sampling: dict[str, Any] = (
             {"do_sample": True, "temperature": request.temperature, "top_p": 1.0, "top_k": 0}
             if request.temperature > 0
@@ -127,6 +134,23 @@ def _part(part: str | Image) -> dict[str, Any]:
     import PIL.Image
 
     return {"type": "image", "image": PIL.Image.open(io.BytesIO(part.data)).convert("RGB")}
+
+
+def _weigh(tokenizer: Any, model: Any, inputs: Any, candidates: Sequence[str]) -> Answer:
+    """Log-probabilities of the candidates as the first token of the answer, from the model's own logits."""
+    import torch
+
+    numbers = [tokenizer.encode(text, add_special_tokens=False) for text in candidates]
+    for text, tokens in zip(candidates, numbers, strict=True):
+        if len(tokens) != 1:
+            return lacking("refused", f"{text!r} is {len(tokens)} tokens of this model, and must be one")
+    settled = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "num_beams": 1}
+    with torch.inference_mode():
+        said = model.generate(**inputs, max_new_tokens=1, output_logits=True, return_dict_in_generate=True, **settled)
+    log_p = torch.log_softmax(said.logits[0][0].double(), dim=-1)
+    return likelihoods(
+        [(text, log_p[token].item()) for text, [token] in zip(candidates, numbers, strict=True)], candidates
+    )
 
 
 def _ends(tokens: Any, model: Any) -> bool:

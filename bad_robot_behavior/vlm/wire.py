@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import functools
+import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -27,6 +28,22 @@ DROPPABLE = {
 a schema, and samples can be asked for one by one."""
 
 
+_TOP = 20
+"""Of how many first tokens a server is asked the log-probability: the most that OpenAI's gives, and vLLM's default."""
+_UNKNOWN = -9000.0
+"""Servers say -9999 of a token whose log-probability they do not know."""
+
+
+class _Token(msgspec.Struct):
+    token: str
+    logprob: float
+    top_logprobs: list[_Token] = []
+
+
+class _Tokens(msgspec.Struct):
+    content: list[_Token] | None = None
+
+
 class _Text(msgspec.Struct):
     content: str | None = None
     refusal: str | None = None
@@ -36,6 +53,7 @@ class _Choice(msgspec.Struct):
     message: _Text
     finish_reason: str | None = None
     index: int | None = None
+    logprobs: _Tokens | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -60,14 +78,17 @@ def payload(request: Request, answers: int, limit_name: str, without: Collection
         body["n"] = answers
     if request.seed is not None:
         body["seed"] = request.seed
+    if request.candidates:
+        body |= {"logprobs": True, "top_logprobs": _TOP}
     if request.json_schema is not None:
         schema = {"name": "answer", "strict": True, "schema": request.json_schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return {key: value for key, value in body.items() if key not in without}
 
 
-def read_completion(content: bytes, most: int) -> list[Answer]:
+def read_completion(content: bytes, most: int, candidates: Collection[str] = ()) -> list[Answer]:
     """The answers in a server's reply, at most `most`, in the order of their indices; the first carries all tokens.
+    candidates: those of the request.
 
     One that was cut off, or has no text, is an Answer with `lack="empty"`. Raises ValueError for what is no chat
     completion.
@@ -80,7 +101,7 @@ def read_completion(content: bytes, most: int) -> list[Answer]:
     usage = completion.usage or _Usage()
     if not choices:
         return [lacking("empty", "the answer has no choices")]
-    answers = [_read(choice) for choice in choices]
+    answers = [_read_likelihoods(choice, candidates) if candidates else _read(choice) for choice in choices]
     # A server that counts nothing says nothing; where it counts, the tokens of the further answers are in the first.
     later = (
         None if usage.prompt_tokens is None else 0,
@@ -101,6 +122,19 @@ def _read(choice: _Choice) -> Answer:
     if not choice.message.content:
         return lacking("empty", "the answer has no text")
     return Answer(text=choice.message.content)
+
+
+def _read_likelihoods(choice: _Choice, candidates: Collection[str]) -> Answer:
+    if choice.logprobs is None or not choice.logprobs.content:
+        return lacking("refused", "the server gives no log-probabilities of tokens")
+    first = choice.logprobs.content[0]
+    return likelihoods([(token.token, token.logprob) for token in (first, *first.top_logprobs)], candidates)
+
+
+def likelihoods(found: Iterable[tuple[str, float]], candidates: Collection[str]) -> Answer:
+    """The answer to a request with candidates, from the tokens whose log-probabilities are known."""
+    known = {token: min(value, 0.0) for token, value in found if math.isfinite(value) and value > _UNKNOWN}
+    return Answer(text=msgspec.json.encode({token: known.get(token) for token in candidates}).decode())
 
 
 def lacking(lack: Lack, error: str) -> Answer:

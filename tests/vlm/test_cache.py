@@ -27,6 +27,7 @@ BASE = Request(model="m", messages=(Message("user", ("hello", Image(b"abc", "ima
         {"seed": None},
         {"seed": 2},
         {"json_schema": {}},
+        {"candidates": ("True",)},
         {"messages": (Message("system", ("hello", Image(b"abc", "image/png"))),)},
         {"messages": (Message("user", ("hello", Image(b"abd", "image/png"))),)},
         {"messages": (Message("user", ("hello", Image(b"abc", "image/jpeg"))),)},
@@ -40,7 +41,19 @@ def test_everything_that_decides_an_answer_is_in_the_key(changes: dict[str, obje
 
 
 def test_every_field_of_a_request_is_tried_above() -> None:
-    assert set(Request.__struct_fields__) == {"model", "messages", "temperature", "max_tokens", "seed", "json_schema"}
+    assert set(Request.__struct_fields__) == {
+        "model",
+        "messages",
+        "temperature",
+        "max_tokens",
+        "seed",
+        "json_schema",
+        "candidates",
+    }
+
+
+def test_requests_without_candidates_keep_the_key_that_they_had_before_there_were_any() -> None:
+    assert request_key(BASE) == "fc59af6552b14697784fbd4b9b27e4cc05a856fbd10811806d82d9e358d747ce"
 
 
 def test_the_order_of_keys_in_a_schema_does_not_matter() -> None:

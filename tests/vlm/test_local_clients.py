@@ -191,6 +191,34 @@ def test_llamacpp_keeps_to_the_schema_whatever_the_weights_say(gguf: Path, tmp_p
     assert (kept.counters["requests_sent"], kept.counters["requests_cached"]) == (0, 12)
 
 
+def test_candidates_get_the_log_probabilities_that_the_model_gives_them(llava: Path, tmp_path: Path) -> None:
+    """Against the model's own forward pass; and from the cache, where no model is loaded."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    cache = Cache(tmp_path / "c.sqlite")
+    client = seeing(llava, cache)
+    request = look(client.model, candidates=("T", "F"), max_tokens=1)
+    (answer,) = client.ask([request])
+    found = json.loads(answer.text or "")
+    processor, model = AutoProcessor.from_pretrained(llava), AutoModelForImageTextToText.from_pretrained(llava).eval()
+    turns = [transformers_client._turn(message) for message in request.messages]
+    inputs = processor.apply_chat_template(
+        turns, tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True
+    )
+    with torch.inference_mode():
+        expected = torch.log_softmax(model(**inputs).logits[0, -1].double(), -1)
+    for text in ("T", "F"):
+        [token] = processor.tokenizer.encode(text, add_special_tokens=False)
+        assert found[text] == pytest.approx(expected[token].item(), abs=1e-5)
+        assert found[text] < 0
+    assert (answer.completion_tokens, answer.prompt_tokens) == (1, inputs["input_ids"].shape[1])
+    (again,) = seeing(llava, cache).ask([request])
+    assert (again.cached, again.text) == (True, answer.text)
+    (long,) = client.ask([look(client.model, candidates=("True",), max_tokens=1)])
+    assert (long.lack, long.error) == ("refused", "'True' is 4 tokens of this model, and must be one")
+
+
 def test_llamacpp_says_what_it_cannot_do(gguf: Path, tmp_path: Path) -> None:
     client = writing(gguf)
     (blind,) = client.ask([ask_gguf(client, 0, messages=(Message("user", ("look", picture(9))),))])
