@@ -201,8 +201,9 @@ def edit(path: Path, out: Path, edits: str, seed: int, limit: int | None, as_jso
 
     Example: bad-robot edit my-lab -o edited
     """
-    from bad_robot_behavior.edit import EDITS, summary
+    from bad_robot_behavior.edit import summary
     from bad_robot_behavior.edit import edit as run
+    from bad_robot_behavior.synthesis.edits import EDITS
 
     names = tuple(EDITS) if edits == "all" else tuple(name.strip() for name in edits.split(","))
     report = run(path, out, edits=names, seed=seed, limit=limit)
@@ -354,35 +355,43 @@ def install(release: Path, name: str) -> None:
 
 
 @main.command()
-@click.argument("release", type=FILE)
-@click.option("--scorer", required=True, help="random, constant, time_ramp, duration or gvl.")
-@click.option("-o", "--out", type=FILE, required=True, help="Predictions file (parquet).")
+@click.argument("release", type=FILE, required=False)
+@click.option("--scorer", help="Name of one of --list.")
+@click.option("-o", "--out", type=FILE, help="Predictions file (parquet).")
+@click.option("--list", "listed", is_flag=True, help="Say which scorers there are, and what each says of itself.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Only one split.")
-@click.option("--base-url", help="For gvl: an OpenAI-compatible endpoint, such as http://localhost:8000/v1.")
-@click.option("--model", help="For gvl: the model's name at the endpoint.")
-@click.option("--local-model", help="For gvl, instead of an endpoint: folder or Hub id of a transformers model.")
-@click.option("--api-key-env", help="For gvl: environment variable that holds the key.")
+@click.option(
+    "--base-url", help="An OpenAI-compatible endpoint, such as http://localhost:8000/v1, or Robometer's server."
+)
+@click.option("--model", help="The model's name at the endpoint.")
+@click.option("--local-model", help="Instead of an endpoint: folder or Hub id of a transformers model.")
+@click.option("--api-key-env", help="Environment variable that holds the key.")
 @click.option("--prompt", help="For gvl: phrasing of the question, such as gvl_brief.  [default: gvl]")
 @click.option("--cameras", type=click.Choice(["first", "all"]), help="For gvl.  [default: first]")
-@click.option("--num-frames", type=click.IntRange(3, 64), help="For gvl.  [default: 30]")
-@click.option("--image-size", type=click.IntRange(64, 1024), help="For gvl: longer side in pixels.  [default: 320]")
-@click.option("--temperature", type=click.FloatRange(0, 2), help="For gvl.  [default: 0]")
-@click.option("--concurrency", type=click.IntRange(1, 256), help="For gvl: requests at a time.  [default: 8]")
-@click.option("--prompt-price", type=click.FloatRange(0), help="For gvl: what a million prompt tokens cost.")
-@click.option("--completion-price", type=click.FloatRange(0), help="For gvl: what a million tokens of answers cost.")
-@click.option("--seed", type=int, help="For random and gvl.  [default: 0]")
+@click.option("--num-frames", type=click.IntRange(1, 64), help="Of each rollout; docs/scorers.md has the defaults.")
+@click.option("--image-size", type=click.IntRange(64, 1024), help="What a model is shown: longer side in pixels.")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="[default: 0]")
+@click.option("--concurrency", type=click.IntRange(1, 256), help="Requests at a time.  [default: 8]")
+@click.option("--prompt-price", type=click.FloatRange(0), help="What a million prompt tokens cost.")
+@click.option("--completion-price", type=click.FloatRange(0), help="What a million tokens of answers cost.")
+@click.option("--seed", type=int, help="[default: 0]")
+@click.option("-O", "--option", "more", multiple=True, metavar="NAME=VALUE", help="Any other option of the scorer.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first rollouts.")
 @click.option("--wrong-instruction", "intervention", flag_value="wrong_instruction", help="Tell it another task's.")
 @click.option("--reversed", "intervention", flag_value="reversed", help="Show it each video backwards.")
+@as_json
 @max_requests
 @max_cost
 @ask_again
 @dry_run
 def score(
-    release: Path,
-    scorer: str,
-    out: Path,
+    release: Path | None,
+    scorer: str | None,
+    out: Path | None,
+    listed: bool,
     split: str | None,
+    more: tuple[str, ...],
+    as_json: bool,
     limit: int | None,
     intervention: str | None,
     max_requests: int | None,
@@ -395,12 +404,27 @@ def score(
 
     Example: bad-robot score bad-robot-behavior --scorer time_ramp -o time_ramp.parquet
     """
+    from bad_robot_behavior import scorers
+
+    if listed:
+        import msgspec
+
+        from bad_robot_behavior.scorers.card import table
+
+        cards = scorers.cards()
+        _print_json(msgspec.to_builtins(cards)) if as_json else click.echo(table(cards))
+        return
+    if release is None or scorer is None or out is None:
+        raise click.UsageError("give RELEASE, --scorer and --out; --list says which scorers there are")
+    if as_json:
+        raise click.UsageError("--json is for --list; predictions go to a file")
     from bad_robot_behavior.score import score as run
     from bad_robot_behavior.vlm.choose import Limits
 
-    if scorer == "gvl" and (given["local_model"] is None) == (given["base_url"] is None or given["model"] is None):
-        raise click.UsageError("gvl needs --base-url and --model, or --local-model")
-    options = {name: value for name, value in given.items() if value is not None}
+    placed = (given["local_model"] is None) != (given["base_url"] is None or given["model"] is None)
+    if scorers.asks_model(scorer) and not placed:
+        raise click.UsageError(f"{scorer} needs --base-url and --model, or --local-model")
+    options = {name: value for name, value in given.items() if value is not None} | _pairs(more, given)
     done = run(
         release,
         scorer,
@@ -638,6 +662,22 @@ def split(
         if out is not None:
             click.echo(f"splits: {out} (sha256 {digest})")
     raise SystemExit(1 if found.leaks else 0)
+
+
+def _pairs(texts: tuple[str, ...], flags: dict[str, Any]) -> dict[str, Any]:
+    """Options as NAME=VALUE, values as JSON where they are some, else as text."""
+    pairs: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name.isidentifier() or name in pairs:
+            raise click.UsageError(f"--option {text}: give NAME=VALUE, each name once, such as mode=forward")
+        if name in flags or name in {"split", "limit", "intervention", "limits", "ask_again", "dry_run", "client"}:
+            raise click.UsageError(f"--option {text}: {name} has a flag of its own, or is not for you to give")
+        try:
+            pairs[name] = json.loads(value)
+        except ValueError:
+            pairs[name] = value
+    return pairs
 
 
 def _part(shard: str | None) -> tuple[int, int] | None:

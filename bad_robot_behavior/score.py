@@ -22,8 +22,11 @@ from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.cached import CachedClient
 from bad_robot_behavior.vlm.choose import DryClient, Limits, Plan, open_client
 
-# Where a model is and what it costs: a predictions file may be published.
-_PLACES = ("base_url", "api_key_env", "client", "local_model", "prompt_price", "completion_price")
+# Where a model or a file is and what it costs: a predictions file may be published.
+_PLACES = (
+    *("base_url", "api_key_env", "client", "local_model", "prompt_price", "completion_price"),
+    *("prompt_file", "goals", "progress", "episodes"),
+)
 
 
 class Scored(NamedTuple):
@@ -52,16 +55,16 @@ def score(
     """Score the rollouts of a release and write predictions to `out`.
 
     intervention: `wrong_instruction` or `reversed` changes what the scorer is shown (benchmark/interventions.py).
-    `options` go to the scorer; for gvl those named as fields of EndpointSettings describe its endpoint, and
-    `local_model` is a model in this process instead. `limits`, `ask_again` and `dry_run` are for gvl: what may be asked
-    of the endpoint in all, whether to ask anew what it could not answer usably, and whether to count what would be
-    asked and send and write nothing.
+    `options` go to the scorer; for one that asks a model (`scorers.asks_model`) those named as fields of
+    EndpointSettings describe its endpoint, and `local_model` is a model in this process instead. `limits`, `ask_again`
+    and `dry_run` are for these too: what may be asked of the endpoint in all, whether to ask anew what it could not
+    answer usably, and whether to count what would be asked and send and write nothing.
     """
     loaded = load(release, split=split)
     made_with = {"scorer": scorer, "split": split, "limit": limit, "intervention": intervention}
     made_with |= {name: value for name, value in options.items() if name not in _PLACES}
     change = _intervention(loaded, intervention)
-    client = _client(out, options, limits, ask_again and not dry_run) if scorer == "gvl" else None
+    client = _client(out, options, limits, ask_again and not dry_run) if scorers.asks_model(scorer) else None
     if client is not None:
         options["client"] = DryClient(client) if dry_run else client
     made = scorers.get(scorer, **options)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bad_robot_behavior.schema import CurveKind
+from bad_robot_behavior.scorers.card import Card, floor
 from bad_robot_behavior.scorers.scorer import Clip, Curve
 
 NUM_FRAMES = 30
@@ -25,6 +26,7 @@ class Random:
     kind: CurveKind = "progress"
     needs_frames = False
     num_frames = NUM_FRAMES
+    card: Card = floor("floor: chance", "nothing", "uniform values in [0, 1)")
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -47,6 +49,7 @@ class Constant:
     kind: CurveKind = "progress"
     needs_frames = False
     num_frames = NUM_FRAMES
+    card: Card = floor("floor: all rollouts tie", "nothing", "0.5 everywhere")
 
     def parameters(self) -> dict[str, Any]:
         return {"value": 0.5}
@@ -66,6 +69,7 @@ class TimeRamp:
     kind: CurveKind = "progress"
     needs_frames = False
     num_frames = NUM_FRAMES
+    card: Card = floor("floor: time alone", "the number of frames", "from 0 to 1 in equal steps")
 
     def parameters(self) -> dict[str, Any]:
         return {}
@@ -88,6 +92,7 @@ class Duration:
     kind: CurveKind = "reward"
     needs_frames = False
     num_frames = NUM_FRAMES
+    card: Card = floor("floor: length alone", "the length of the video", "-d / (d + 60 s), in (-1, 0]")
 
     def parameters(self) -> dict[str, Any]:
         return {"half_time_s": HALF_TIME_S}

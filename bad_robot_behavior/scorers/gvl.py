@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from bad_robot_behavior import media
 from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.schema import CurveKind
+from bad_robot_behavior.scorers.card import Card
 from bad_robot_behavior.scorers.question import EXTRAS, EncodedClip, Example, answer_schema, ask_about, read_answer
 from bad_robot_behavior.scorers.scorer import Clip, Curve
 from bad_robot_behavior.vlm.answers import ask_checked
@@ -52,6 +53,18 @@ class GVL:
     name = "gvl"
     kind: CurveKind = "progress"
     needs_frames = True
+    card: Card = Card(
+        title="GVL, shuffled frames",
+        runs="model",
+        base_model="any vision-language model",
+        paper="arXiv 2411.04549",
+        license="weights: those of the model",
+        inputs="all frames in random order, the first apart; the instruction",
+        output="progress in [0, 1] per frame",
+        contaminated="unknown",
+        evidence="nothing is trained for rewards; what the model behind it was trained on is up to the model",
+        differs="worded by this package, in ten phrasings; docs/models.md",
+    )
 
     def __init__(
         self,

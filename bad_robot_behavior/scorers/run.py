@@ -35,8 +35,8 @@ def score_release(
     """One prediction for each rollout, in order, as they are made.
 
     A clip is `scorer.num_frames` evenly spaced frames of the first camera there is of exterior_1, exterior_2, wrist,
-    and the same moments of the others for a scorer whose `cameras` are "all"; it is decoded only where the scorer needs
-    frames. A video that cannot be decoded, a scorer that throws on a rollout,
+    and the same moments of the others for a scorer whose `cameras` are "all", or of the wrist's for "wrist"; it is
+    decoded only where the scorer needs frames. A video that cannot be decoded, a scorer that throws on a rollout,
     and a curve that is not one finite number a frame each give a prediction with `error`, so that n is never silently
     smaller. `total` is for the progress bar.
     """
@@ -114,10 +114,10 @@ def view(rollout: Watchable, scorer: Scorer) -> Clip | str:
     if not scorer.needs_frames:
         return clip
     indices = {role: clip.frame_index}
-    if getattr(scorer, "cameras", "first") == "all":
-        for other in get_args(Role):
-            if other != role and (video := _get(rollout["videos"], other)) is not None:
-                indices[other] = moments(int(_get(video, "num_frames")), len(clip.frame_index))
+    wanted = {"all": get_args(Role), "wrist": ("wrist",)}.get(getattr(scorer, "cameras", "first"), ())
+    for other in wanted:
+        if other != role and (video := _get(rollout["videos"], other)) is not None:
+            indices[other] = moments(int(_get(video, "num_frames")), len(clip.frame_index))
     shown: list[NDArray[np.uint8]] = []
     for camera, index in indices.items():
         try:
@@ -126,7 +126,7 @@ def view(rollout: Watchable, scorer: Scorer) -> Clip | str:
             return f"{camera} cannot be decoded: broke at {error.where}: {error.reason}"
         except (ReleaseError, ValueError) as error:  # a release whose bytes are not those of its manifest
             return f"{camera} cannot be read: {shorten(str(error), 200)}"
-    return msgspec.structs.replace(clip, frames=shown[0], others=tuple(shown[1:]))
+    return msgspec.structs.replace(clip, frames=shown[0], others=tuple(shown[1:]), roles=tuple(indices))
 
 
 def _score(clips: list[Clip], scorer: Scorer) -> list[Curve]:

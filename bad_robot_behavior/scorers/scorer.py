@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior.schema import CurveKind
+from bad_robot_behavior.schema import CurveKind, Role
 from bad_robot_behavior.vlm.client import Usage
 
 
@@ -17,7 +17,8 @@ class Clip(msgspec.Struct, frozen=True, kw_only=True):
 
     frames: (N, H, W, 3) uint8 RGB, or None for a scorer with `needs_frames = False`;
     frame_index: (N,) int64, increasing, positions in a video of `num_frames` frames;
-    others: the same N moments seen by the rollout's further cameras, each like `frames`, for scorers that look at them.
+    others: the same N moments seen by the rollout's further cameras, each like `frames`, for scorers that look at them;
+    roles: which cameras those of `frames` and `others` are, in that order, where that is known.
     """
 
     rollout_id: str
@@ -27,6 +28,7 @@ class Clip(msgspec.Struct, frozen=True, kw_only=True):
     num_frames: int
     fps: float
     others: tuple[NDArray[np.uint8], ...] = ()
+    roles: tuple[Role, ...] = ()
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
