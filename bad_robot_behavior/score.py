@@ -25,7 +25,7 @@ from bad_robot_behavior.vlm.choose import DryClient, Limits, Plan, open_client
 # Where a model or a file is and what it costs: a predictions file may be published.
 _PLACES = (
     *("base_url", "api_key_env", "client", "local_model", "prompt_price", "completion_price"),
-    *("prompt_file", "goals", "progress", "episodes"),
+    *("prompt_file", "goals", "progress", "episodes", "checkpoint", "frame_model", "text_model"),
 )
 
 

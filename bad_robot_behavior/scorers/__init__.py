@@ -36,6 +36,7 @@ _PLACES = {
     "motion": "motion:Motion",
     "last_frame": "last_frame:LastFrame",
     "gvl": "gvl:GVL",
+    "rewind": "rewind.scorer:ReWiND",
     "dopamine": "dopamine:Dopamine",
     "roboreward": "roboreward:RoboReward",
     "robometer": "robometer:Robometer",

@@ -99,7 +99,9 @@ def read_card(folder: Path) -> TrainingCard:
             f"{card.features.frame_dimension} and {card.features.text_dimension}"
         )
     if not (0 < d.heads <= d.width <= 8192 and d.width % d.heads == 0 and 0 < d.layers <= 64 and 0 < d.inner <= 65536):
-        raise BadRobotError(f"{path}: there is no network of {d.layers} layers, {d.heads} heads, {d.width} and {d.inner}")
+        raise BadRobotError(
+            f"{path}: there is no network of {d.layers} layers, {d.heads} heads, {d.width} and {d.inner}"
+        )
     return card
 
 
@@ -132,7 +134,8 @@ def read(folder: Path, device: str = "cpu") -> Loaded:
     if wanted != shapes:
         name = next(name for name in sorted(wanted | shapes) if wanted.get(name) != shapes.get(name))
         raise BadRobotError(
-            f"{path}: {name} has shape {shapes.get(name, 'none')}, the dimensions in {CARD} mean {wanted.get(name, 'none')}"
+            f"{path}: {name} has shape {shapes.get(name, 'none')}; by the dimensions in {CARD} it is "
+            f"{wanted.get(name, 'none')}"
         )
     network.load_state_dict(tensors)
     return Loaded(card, network.to(device).eval())

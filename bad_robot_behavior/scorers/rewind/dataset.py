@@ -97,9 +97,7 @@ class Pool:
             wrong = np.flatnonzero(rng.random(size) < MISMATCHED)
             text[wrong] = self._of_other_tasks(self.keys[row[wrong]], rng)
             progress[wrong] = 0
-        return Batch(
-            frames=frames, text=text, progress=progress.astype(np.float32), other=self._others(row, rng)
-        )
+        return Batch(frames=frames, text=text, progress=progress.astype(np.float32), other=self._others(row, rng))
 
     def _of_other_tasks(self, keys: Index, rng: np.random.Generator) -> Index:
         """For each task a rollout of another one, drawn evenly from all of those."""

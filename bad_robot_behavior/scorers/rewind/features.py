@@ -1,9 +1,9 @@
 """What ReWiND looks at: one vector for each frame and one for the instruction, from frozen encoders.
 
-Two pairs. `embedded` comes with this package and runs anywhere: EfficientNet-Lite0 (Apache-2.0, `efficientnet_lite0.onnx`
-beside this file, written once by `export_encoder.py`) and all-MiniLM-L6-v2 (`vlm.embeddings`). `transformers` is the
-published one, DINOv2 ViT-B/14 and all-MiniLM-L12-v2, or any other two models of these kinds, by folder or id on the Hub.
-A model trained on one pair means nothing on another: its checkpoint states the pair, and is opened with that one alone.
+Two pairs. `embedded` comes with this package and runs anywhere: EfficientNet-Lite0 (Apache-2.0, written once by
+`export_encoder.py`) and all-MiniLM-L6-v2 (`vlm.embeddings`). `transformers` is the published one, DINOv2 ViT-B/14 and
+all-MiniLM-L12-v2, or any other two models of these kinds, by folder or id on the Hub. A network trained on one pair
+means nothing on another: its checkpoint states the pair, and is opened with that one alone.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Transformers:
         with torch.inference_mode():
             hidden = self._language(**given.to(self._device)).last_hidden_state[0]
         mean: Vectors = hidden.mean(dim=0).float().cpu().numpy()
-        return mean / np.linalg.norm(mean)  # type: ignore[no-any-return]
+        return mean / np.linalg.norm(mean)
 
 
 def open_features(kind: str, frames: str | None = None, text: str | None = None, device: str = "cpu") -> Features:
@@ -190,7 +190,9 @@ def _tokenizer(place: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise BadRobotError(f"{place}: has no tokenizer that can be loaded: {' '.join(str(error).split())[:200]}") from error
+        raise BadRobotError(
+            f"{place}: has no tokenizer that can be loaded: {' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 def _silence() -> None:

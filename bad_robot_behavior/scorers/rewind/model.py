@@ -2,8 +2,8 @@
 
 Frame and sentence vectors are projected to one width and read by a causal transformer as [text, frame 1, ..., frame n].
 A learned position is added to the first frame alone: the others are told apart by what came before them. A head gives
-the progress at each frame. The published forward pass names a variable that does not exist; here the mask is causal over
-all that is read.
+the progress at each frame. The published forward pass names a variable that does not exist; here the mask is causal
+over all that is read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Size = Literal["published", "small"]
 
 SIZES: dict[Size, dict[str, int]] = {
     "published": {},
-    "small": {"width": 192, "heads": 6, "layers": 3, "inner": 384},
+    "small": {"width": 160, "heads": 5, "layers": 3, "inner": 320},
 }
 """`small` has a twelfth of the weights, for machines without a GPU."""
 
