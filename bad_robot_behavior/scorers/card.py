@@ -11,7 +11,7 @@ Overlap = Literal["yes", "no", "unknown"]
 Place = Literal["here", "model", "server", "file"]
 
 PLACES: dict[Place, str] = {
-    "here": "in this process, without a model",
+    "here": "in this process, and asks nobody",
     "model": "asks a model: an OpenAI-compatible endpoint, or transformers in this process",
     "server": "asks the model's own server",
     "file": "reads a file that the model wrote in its own environment",
