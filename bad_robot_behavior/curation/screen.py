@@ -85,7 +85,14 @@ class _BadVideo(Exception):
         super().__init__(detail)
 
 
-class _Seen(msgspec.Struct, frozen=True):
+class _Bad(msgspec.Struct, frozen=True, tag=True):
+    """What `_BadVideo` says, on its way out of the other process."""
+
+    rule: Rule
+    detail: str
+
+
+class _Seen(msgspec.Struct, frozen=True, tag=True):
     raw_sha256: str
     content_sha256: str
     fingerprint: str
@@ -114,7 +121,7 @@ class Screen:
             if video is None:
                 continue
             try:
-                seen.append(_look(video, self.settings))
+                seen.append(_look_contained(video, self.settings))
             except _BadVideo as bad:
                 return reject(rollout, "screen", bad.rule, f"{role}: {bad.detail}")
             except MediaError as error:
@@ -165,6 +172,22 @@ def fingerprint_distance(a: str, b: str) -> float:
     if not a or len(a) != len(b):
         return float("inf")
     return (int(a, 16) ^ int(b, 16)).bit_count() / (len(a) // 16)
+
+
+def _look_contained(video: Video, settings: ScreenSettings) -> _Seen:
+    """As `_look`, in a process of its own: this is where every frame of a stranger's video is decoded first."""
+    found = media.contained(__name__, "look", video.path or "", video, settings, returns=_Seen | _Bad)  # type: ignore[arg-type]
+    if isinstance(found, _Bad):
+        raise _BadVideo(found.rule, found.detail)
+    return found
+
+
+def look(path: str, video: Video, settings: ScreenSettings) -> _Seen | _Bad:
+    """What `_look` tells, as data. `path` is that of the record."""
+    try:
+        return _look(video, settings)
+    except _BadVideo as bad:
+        return _Bad(bad.rule, bad.detail)
 
 
 def _look(video: Video, settings: ScreenSettings) -> _Seen:

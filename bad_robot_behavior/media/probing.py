@@ -10,6 +10,7 @@ import msgspec
 from av.video.frame import VideoFrame
 
 from bad_robot_behavior.errors import MediaError
+from bad_robot_behavior.media.containing import contained
 from bad_robot_behavior.media.opening import MediaInput, codec_of, name_of, open_video, packets, size_of
 from bad_robot_behavior.media.reading import decode_packet, quarter_turns
 from bad_robot_behavior.schema import Video
@@ -99,6 +100,16 @@ def video(path: str | Path, camera: str, capture_hz: float | None = None) -> Vid
         size_bytes=found.size_bytes,
         sha256=_sha256(path),
     )
+
+
+def strange_video(path: str | Path, camera: str, capture_hz: float | None = None) -> Video:
+    """As `video`, for a file of a stranger: it is opened in a process of its own (`contained`)."""
+    return contained(__name__, "video_by_name", str(path), camera, capture_hz, returns=Video)
+
+
+def video_by_name(path: str, camera: str, capture_hz: float | None) -> Video:
+    """As `video`, with arguments of one type each, as they come out of JSON."""
+    return video(path, camera, capture_hz)
 
 
 def remuxed(video: Video, path: str | Path) -> Video:

@@ -248,7 +248,7 @@ def _load_rollout(
         if role == "trajectory":
             continue
         try:
-            videos[role] = media.video(path, getattr(cameras, role) or role, lab.capture_hz)
+            videos[role] = media.strange_video(path, getattr(cameras, role) or role, lab.capture_hz)
         except MediaError as error:
             where = (*at, "video") if entry.video is not None else (*at, "videos", role)
             findings.add(VIDEO_UNREADABLE, where, f"broke at {error.where}", shorten(error.reason))

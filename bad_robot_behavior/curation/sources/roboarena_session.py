@@ -292,7 +292,7 @@ class SessionReader:
             if path is None:
                 continue
             try:
-                record = media.video(path, camera, CONTROL_HZ)
+                record = media.strange_video(path, camera, CONTROL_HZ)
             except MediaError as error:
                 raise Refusal(UNREADABLE_VIDEO, f"camera {camera}: broke at {error.where}") from error
             _check_count(f"camera {camera}", "frames", record.num_frames, num_steps)

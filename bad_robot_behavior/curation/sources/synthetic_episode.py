@@ -126,7 +126,7 @@ def _video(folder: Path, role: Role, scene: Scene, frames: int) -> Video:
     if not path.is_file():
         raise Broken(NO_VIDEO, f"there is no file {role}.mp4")
     try:
-        found = media.video(path, role, scene.control_hz / scene.steps_per_frame)
+        found = media.strange_video(path, role, scene.control_hz / scene.steps_per_frame)
     except MediaError as error:
         raise Broken(UNREADABLE_VIDEO, f"{role}.mp4: broke at {error.where}") from error
     if found.num_frames != frames:
