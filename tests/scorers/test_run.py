@@ -15,7 +15,7 @@ from bad_robot_behavior import media, scorers
 from bad_robot_behavior.errors import MissingExtraError
 from bad_robot_behavior.schema import CurveKind
 from bad_robot_behavior.scorers import Clip, Curve
-from bad_robot_behavior.scorers.run import pick_role, score_release
+from bad_robot_behavior.scorers.run import pick_role, score_release, view
 from tests.factories import make_video
 
 
@@ -161,6 +161,28 @@ def test_floors_open_no_video() -> None:
     assert row.frame_index[0] == 0
     assert row.frame_index[-1] == 399
     assert len(row.value) == 30
+
+
+@pytest.mark.parametrize(
+    ("cameras", "roles"),
+    [
+        ("first", ("exterior_1",)),
+        ("wrist", ("exterior_1", "wrist")),
+        ("all", ("exterior_1", "exterior_2", "wrist")),
+    ],
+)
+def test_a_scorer_is_shown_the_cameras_that_it_looks_at(cameras: str, roles: tuple[str, ...], tmp_path: Path) -> None:
+    files = {role: tmp_path / f"{role}.mp4" for role in ("exterior_1", "exterior_2", "wrist")}
+    for seed, path in enumerate(files.values()):
+        make_video(path, seed=seed)
+    scorer = Brightness()
+    scorer.cameras = cameras  # type: ignore[attr-defined]
+    shown = view(Watched("a" * 20, files), scorer)
+    assert isinstance(shown, Clip)
+    assert shown.roles == roles
+    assert shown.frames is not None
+    for role, frames in zip(roles, (shown.frames, *shown.others), strict=True):
+        np.testing.assert_array_equal(frames, media.sample(files[role], shown.frame_index))
 
 
 def test_the_camera_shown() -> None:
