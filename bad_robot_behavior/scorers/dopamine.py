@@ -74,8 +74,8 @@ class Dopamine(Asking):
         output="progress in [0, 1], or hops in [-1, 1]",
         contaminated="no",
         evidence=(
-            "appendix B of the paper lists its real data as AGIBot-World, DROID, RoboBrain-X and its own; RoboArena is "
-            "not among them, though DROID is the same robot and camera set-up"
+            "table 6 of the paper lists its sources: AGIBot-World, DROID, RoboBrain-X, LIBERO, RoboTwin, RoboCasa, "
+            "EgoDex and its own; RoboArena is not among them, though DROID is the same robot and camera set-up"
         ),
         differs=(
             "worded anew unless a prompt_file is given; one wrist camera in both wrist slots; grey goal, or goals from "
@@ -85,7 +85,7 @@ class Dopamine(Asking):
         sources=(
             "FlagOpen/Robo-Dopamine examples/inference.py and README.md @7d4415f",
             "robometer/robometer robometer/evals/baselines/robodopamine.py @c7f38e2",
-            "the paper, sections 3.1.2, A.1 and B",
+            "the paper, sections 3.1.2, A.1 and B, and its table 6",
         ),
     )
 
