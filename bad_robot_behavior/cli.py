@@ -201,8 +201,8 @@ def edit(path: Path, out: Path, edits: str, seed: int, limit: int | None, as_jso
 
     Example: bad-robot edit my-lab -o edited
     """
-    from bad_robot_behavior.edit import summary
     from bad_robot_behavior.edit import edit as run
+    from bad_robot_behavior.edit import summary
     from bad_robot_behavior.synthesis.edits import EDITS
 
     names = tuple(EDITS) if edits == "all" else tuple(name.strip() for name in edits.split(","))
