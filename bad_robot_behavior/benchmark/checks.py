@@ -34,6 +34,7 @@ INTERVENTIONS = ("wrong_instruction", "reversed")
 _OPTIONAL = ("role", "error", "instruction")
 _SHOWN = 100  # rows named for one rule; the rest are counted
 MAX_BYTES = 8 << 30
+_BATCH = 1024  # rows that are unpacked at a time
 _ID = re.compile("[0-9a-f]{20}")
 
 UNREADABLE = rule(
@@ -192,12 +193,12 @@ def examine_file(path: Path, report: Report) -> pa.Table | None:
 
 
 def _load(path: Path, report: Report) -> pa.Table | None:
-    if path.is_dir():
-        report.file_defect(UNREADABLE, "is a folder, not a parquet file")
+    if path.exists() and not path.is_file():
+        report.file_defect(UNREADABLE, f"is a {'folder' if path.is_dir() else 'pipe or device'}, not a parquet file")
         return None
     try:
         file = pq.ParquetFile(path)
-        size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+        size = _claimed(file.metadata)
         if size > MAX_BYTES:
             report.file_defect(TOO_LARGE, f"holds {size / 2**30:.1f} GiB")
             return None
@@ -209,7 +210,10 @@ def _load(path: Path, report: Report) -> pa.Table | None:
             report.file_defect(WRONG_TYPE, f"has column {name} more than once", field=name)
         if report.defects:
             return None
-        table = file.read(columns=[name for name in SCHEMA.names if name in names])
+        table = _read(file, [name for name in SCHEMA.names if name in names])
+        if table is None:
+            report.file_defect(TOO_LARGE, f"unpacks to more than {MAX_BYTES >> 30} GiB")
+            return None
         table.validate(full=True)  # text that is not UTF-8
     except OSError as error:
         report.file_defect(UNREADABLE, "cannot be read", value=shorten(str(error)))
@@ -221,6 +225,28 @@ def _load(path: Path, report: Report) -> pa.Table | None:
     if report.defects:
         return None
     return pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata(file.schema_arrow.metadata))
+
+
+def _claimed(metadata: pq.FileMetaData) -> int:
+    """Bytes of all values, as the footer counts them: 8 each or what they take packed, whichever is more."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    return sum(
+        max(group.total_byte_size, sum(8 * group.column(j).num_values for j in range(group.num_columns)))
+        for group in groups
+    )
+
+
+def _read(file: pq.ParquetFile, columns: list[str]) -> pa.Table | None:
+    """The columns, or None past the limit: one long text that a dictionary repeats takes a byte a row until it is
+    unpacked, so what the footer says is not enough."""
+    batches, held = [], 0
+    for batch in file.iter_batches(_BATCH, columns=columns):
+        held += batch.nbytes
+        if held > MAX_BYTES:
+            return None
+        batches.append(batch)
+    schema = pa.schema([file.schema_arrow.field(name) for name in columns])
+    return pa.Table.from_batches(batches, batches[0].schema if batches else schema).select(columns)
 
 
 def _cast(table: pa.Table, field: pa.Field, report: Report) -> pa.ChunkedArray | None:

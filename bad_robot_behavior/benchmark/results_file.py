@@ -26,6 +26,7 @@ from bad_robot_behavior.benchmark.report import write_bytes
 from bad_robot_behavior.benchmark.results import Part, Results
 from bad_robot_behavior.errors import BadRobotError, PredictionsError
 from bad_robot_behavior.schema import Defect, Record, rule, shorten
+from bad_robot_behavior.schema.archive import more_entries_than
 
 if TYPE_CHECKING:
     from bad_robot_behavior.builder.loader import Release
@@ -222,6 +223,10 @@ def _require_whole(results: Results) -> None:
 
 def _members(path: Path) -> dict[str, bytes]:
     """The members by name; nothing is unpacked to a name that the archive chose, and nothing past the limit."""
+    if not path.is_file() or path.stat().st_size > MAX_BYTES + (1 << 20):
+        raise _Strange(f"it is not a regular file of at most {MAX_BYTES >> 30} GiB")
+    if more_entries_than(path, len(_MEMBERS)):
+        raise _Strange(f"it has more than {len(_MEMBERS)} members")
     with ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(path))
         listed = archive.infolist()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bad_robot_behavior.schema import ReleaseManifest
 
 DEFAULT_NAME = "bad-robot-behavior"
+_MAX_VIDEO = 1 << 30  # bytes; as in media, which reading a table need not load
 
 
 def load(release: str | Path = DEFAULT_NAME, split: str | None = None) -> Release:
@@ -188,6 +189,8 @@ class Release:
         video = rollout._video(role)
         if video["path"] is not None:
             path = inside(self.path, video["path"])
+            if path.exists() and (not path.is_file() or path.stat().st_size > _MAX_VIDEO):
+                raise ReleaseError(f"{path}: is not a regular file of at most {_MAX_VIDEO >> 30} GiB")
             try:
                 data = path.read_bytes()
             except OSError as error:

@@ -15,11 +15,14 @@ from bad_robot_behavior.errors import ReleaseError
 from bad_robot_behavior.schema import ReleaseManifest, shorten
 
 MANIFEST = "release.json"
+_MAX_MANIFEST = 256 << 20  # 200 bytes a file; a release of 100,000 videos has 20 MB
 
 
 def read_manifest(root: Path) -> ReleaseManifest:
     """The manifest of a release. Raises ReleaseError where the folder has none, or one that is not valid."""
     path = root / MANIFEST
+    if path.exists() and (not path.is_file() or path.stat().st_size > _MAX_MANIFEST):
+        raise ReleaseError(f"{path}: is not a regular file of at most {_MAX_MANIFEST >> 20} MiB")
     try:
         return msgspec.json.decode(path.read_bytes(), type=ReleaseManifest)
     except OSError as error:

@@ -29,11 +29,11 @@ from bad_robot_behavior.curation.sources.safe_pickle import (
 )
 from bad_robot_behavior.errors import SourceError
 from bad_robot_behavior.schema import Rule
+from bad_robot_behavior.schema.archive import more_entries_than
 
 __all__ = ["FOREIGN_OBJECT", "TOO_LARGE", "UNREADABLE", "Limits", "NpzError", "read_npz"]
 
 _DESCR = re.compile(r"^[<>|=](?:f[248]|[iu][1248]|b1|[US]\d{1,6})$")
-_ENTRY = b"PK\x01\x02"
 _MAX_HEADER = 10_000  # as numpy: literal_eval of a longer text can exhaust the stack
 
 
@@ -64,7 +64,8 @@ def read_npz(path: Path, limits: Limits | None = None) -> dict[str, Any]:
 def _members(path: Path, limits: Limits) -> list[tuple[str, bytes]]:
     try:
         _check_size(path, limits)
-        _check_count(path, limits)
+        if more_entries_than(path, limits.members):
+            raise Broken(TOO_LARGE, f"the archive has more than {limits.members} members")
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
             _check_members(infos, limits)
@@ -82,18 +83,6 @@ def _check_size(path: Path, limits: Limits) -> None:
         raise Broken(UNREADABLE, "there is no regular file")
     if path.stat().st_size > limits.size_bytes:
         raise Broken(TOO_LARGE, f"the file has more than {limits.size_bytes:,} bytes")
-
-
-def _check_count(path: Path, limits: Limits) -> None:
-    """zipfile makes an object of about 1 KB of each entry of the directory before anyone can count them. An entry takes
-    its signature, so there are no more than these; twice as many, as packed bytes can hold one by chance."""
-    count, last = 0, b""
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            count += (last + block).count(_ENTRY)
-            last = block[-len(_ENTRY) + 1 :]
-    if count > 2 * limits.members:
-        raise Broken(TOO_LARGE, f"the archive has more than {limits.members} members")
 
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

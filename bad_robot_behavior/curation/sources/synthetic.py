@@ -266,6 +266,8 @@ def _evidence(scene: Scene, made: SyntheticSet) -> str | None:
 
 def _read_json(path: Path, kind: type[Made]) -> Made:
     try:
+        if path.exists() and not path.is_file():
+            raise Broken(UNREADABLE, f"{path.name} is not a regular file")
         if path.stat().st_size > MAX_JSON:
             raise Broken(UNREADABLE, f"{path.name} has more than {MAX_JSON:,} bytes")
         return msgspec.json.decode(path.read_bytes(), type=kind)
