@@ -34,7 +34,8 @@ INTERVENTIONS = ("wrong_instruction", "reversed")
 _OPTIONAL = ("role", "error", "instruction")
 _SHOWN = 100  # rows named for one rule; the rest are counted
 MAX_BYTES = 8 << 30
-_BATCH = 1024  # rows that are unpacked at a time
+MAX_TEXT = 1 << 30
+_BATCH = 64  # rows that are unpacked at a time
 _ID = re.compile("[0-9a-f]{20}")
 
 UNREADABLE = rule(
@@ -212,7 +213,9 @@ def _load(path: Path, report: Report) -> pa.Table | None:
             return None
         table = _read(file, [name for name in SCHEMA.names if name in names])
         if table is None:
-            report.file_defect(TOO_LARGE, f"unpacks to more than {MAX_BYTES >> 30} GiB")
+            report.file_defect(
+                TOO_LARGE, f"unpacks to more than {MAX_BYTES >> 30} GiB, or {MAX_TEXT >> 30} GiB of text"
+            )
             return None
         table.validate(full=True)  # text that is not UTF-8
     except OSError as error:
@@ -239,10 +242,11 @@ def _claimed(metadata: pq.FileMetaData) -> int:
 def _read(file: pq.ParquetFile, columns: list[str]) -> pa.Table | None:
     """The columns, or None past the limit: one long text that a dictionary repeats takes a byte a row until it is
     unpacked, so what the footer says is not enough."""
-    batches, held = [], 0
+    batches, held, text = [], 0, 0
     for batch in file.iter_batches(_BATCH, columns=columns):
         held += batch.nbytes
-        if held > MAX_BYTES:
+        text += sum(column.nbytes for column in batch.columns if pa.types.is_string(column.type))
+        if held > MAX_BYTES or text > MAX_TEXT:
             return None
         batches.append(batch)
     schema = pa.schema([file.schema_arrow.field(name) for name in columns])
