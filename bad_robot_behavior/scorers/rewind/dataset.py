@@ -18,7 +18,7 @@ published (t+1-s) / (L-s). With a binary label its progress is 0 throughout.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -86,9 +86,9 @@ class Pool:
     def draw(self, size: int, rng: np.random.Generator) -> Batch:
         """A batch of `size` clips, of rollouts drawn evenly, with replacement."""
         row = rng.integers(0, len(self.lengths), size)
-        position, first = cut(self.lengths[row], self.rewindable[row] & (rng.random(size) < REWIND_RATIO), rng)
-        frames = self.starts[row][:, None] + position
-        base = self.before[self.starts[row] + first]
+        clips = cut(self.lengths[row], self.rewindable[row] & (rng.random(size) < REWIND_RATIO), rng)
+        frames = self.starts[row][:, None] + positions(clips)
+        base = self.before[self.starts[row] + clips.first]
         # a curve that was at 1 before the clip has nothing left to gain; the floor only keeps 0 / 0 out
         left = np.maximum(1 - base, 1e-6)
         progress = np.clip((self.progress[frames] - base[:, None]) / left[:, None], 0, 1)
@@ -121,19 +121,31 @@ class Pool:
         return np.where(self.keys[other] == self.keys[row], -1, other)
 
 
-def cut(lengths: Index, rewound: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Index, Index]:
-    """Clips of rollouts of `lengths` frames, each at least MIN_FRAMES: positions (B, LENGTH) in the rollout, as
-    published, and (B,) the first frame of each clip."""
-    first = np.where(rewound, rng.integers(0, lengths // 2 + 1), rng.integers(0, lengths - 2))
-    end = np.where(rewound, rng.integers(lengths // 2, lengths + 1), rng.integers(first + 3 * ~rewound, lengths + 1))
-    while (again := np.flatnonzero(end - first < MIN_FRAMES)).size:  # only rewound ones; (0, L) is always legal
+class Cut(NamedTuple):
+    """B clips: frames first..end-1 of a rollout, and back over `back` of them."""
+
+    first: Index
+    end: Index
+    back: Index
+
+
+def cut(lengths: Index, rewound: NDArray[np.bool_], rng: np.random.Generator) -> Cut:
+    """Where clips of rollouts of `lengths` frames, of MIN_FRAMES or more, begin, end and turn, as published."""
+    forward = rng.integers(0, lengths - 2)
+    first, end = rng.integers(0, lengths // 2 + 1), rng.integers(lengths // 2, lengths + 1)
+    while (again := np.flatnonzero(end - first < MIN_FRAMES)).size:  # it ends: 0..L is always legal
         first[again] = rng.integers(0, lengths[again] // 2 + 1)
         end[again] = rng.integers(lengths[again] // 2, lengths[again] + 1)
-    shown = end - first
-    back = np.where(rewound, rng.integers(2, shown + 1) - 1, 0)
-    step = resampled(shown + back)
-    turned = 2 * (shown[:, None] - 1) - step
-    return first[:, None] + np.where(step < shown[:, None], step, turned), first
+    back = rng.integers(2, end - first + 1) - 1
+    until = rng.integers(forward + 3, lengths + 1)
+    return Cut(np.where(rewound, first, forward), np.where(rewound, end, until), np.where(rewound, back, 0))
+
+
+def positions(clips: Cut) -> Index:
+    """(B, LENGTH): the frames of clips, brought to one length."""
+    shown = (clips.end - clips.first)[:, None]
+    step = resampled(clips.end - clips.first + clips.back)
+    return clips.first[:, None] + np.where(step < shown, step, 2 * (shown - 1) - step)
 
 
 def resampled(lengths: Index) -> Index:
