@@ -285,8 +285,8 @@ def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozense
     raw = _survey_raw(shards, {item.session_id for item in items})
     items.clear()  # what follows needs their ids alone, which `splits` has
     names = None if recipe.scrub.names.detector == "none" else Names()
-    # As in the scrub stage: an attribution keeps its names. The recipe is the maintainer's own text, and only names that
-    # the sources are known to hold are taken out of it.
+    # As in the scrub stage: an attribution keeps its names. The recipe is the maintainer's own text, and only names
+    # that the sources are known to hold are taken out of it.
     public = walk(recipe, lambda text, field: scrub_text(text, () if field == "attribution" else raw.people))
     recipe_sha256 = hash_of("recipe", public_recipe(public))
     read = sum(count_rollouts(folder_of(shard, "source") / "rollouts.jsonl") for shard in shards) + sum(

@@ -7,6 +7,7 @@ benchmarks/chain_faults.py with 200 rollouts.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import shutil
@@ -107,6 +108,8 @@ def corrupt(chain: Chain) -> None:
     """The file of answers is damaged between two runs."""
     assert chain.build("corrupt") == 0, chain.said
     chain.forget("corrupt")
+    with contextlib.closing(sqlite3.connect(chain.cache("corrupt"))) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else a log beside the file may heal it
     data = bytearray(chain.cache("corrupt").read_bytes())
     data[: len(data) // 2] = b"not a database " * (len(data) // 30) + bytes(len(data) // 2 - len(data) // 30 * 15)
     chain.cache("corrupt").write_bytes(bytes(data))
