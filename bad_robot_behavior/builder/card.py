@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import string
 from collections.abc import Mapping
 from pathlib import Path
@@ -144,8 +145,13 @@ def _source_rows(manifest: ReleaseManifest) -> str:
     return "\n".join(lines)
 
 
+def plain_text(text: str) -> str:
+    """A stranger's text on one line of a Markdown page: no HTML, no link, no code, no cell of a table in it."""
+    return re.sub(r"([\\`*\[\]|<>])", r"\\\1", " ".join(text.split()))
+
+
 def _cell(text: str | None) -> str:
-    return "unknown" if text is None else " ".join(text.replace("|", "\\|").split())
+    return "unknown" if text is None else plain_text(text)
 
 
 def _rejected(manifest: ReleaseManifest) -> str:
@@ -167,7 +173,8 @@ def _privacy(manifest: ReleaseManifest, unscrubbed: int) -> str:
     if manifest.waived_detectors:
         lines += ["These detectors did NOT run, so what they look for was not checked:", ""]
         lines += [
-            f"- {detector.name}: {detector.reason or 'no reason was given'}" for detector in manifest.waived_detectors
+            f"- {detector.name}: {plain_text(detector.reason or 'no reason was given')}"
+            for detector in manifest.waived_detectors
         ]
         lines.append("")
     elif not unscrubbed:
@@ -179,7 +186,8 @@ def _models(manifest: ReleaseManifest) -> str:
     if not manifest.models:
         return "No model was asked in making this release."
     return "\n".join(
-        f"- stage `{use.stage}`: {use.model}" + (f", prompt {use.prompt_sha256[:12]}" if use.prompt_sha256 else "")
+        f"- stage `{use.stage}`: {plain_text(use.model)}"
+        + (f", prompt {use.prompt_sha256[:12]}" if use.prompt_sha256 else "")
         for use in manifest.models
     )
 

@@ -17,12 +17,14 @@ def installed_file(name: str) -> Path:
 
 
 def find_release(name: str) -> Path:
-    """The folder of an installed release, or of the Hub snapshot of `owner/name`. Raises ReleaseError."""
+    """The folder of an installed release, or of the Hub snapshot of `owner/name`, or of `owner/name@revision`, where a
+    full commit always gives the same files. Raises ReleaseError."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+    repo_id, _, revision = name.partition("@")
     try:
-        validate_repo_id(name)
+        validate_repo_id(repo_id)
     except HFValidationError as error:
         raise ReleaseError(f"{name}: there is no such folder") from error
     note = installed_file(name)
@@ -41,14 +43,14 @@ def find_release(name: str) -> Path:
                 f"{name}: was installed from {folder}, which is gone; run bad-robot install with its new place"
             )
         return folder
-    return _download(name)
+    return _download(repo_id, revision or None)
 
 
-def _download(repo_id: str) -> Path:
+def _download(repo_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repo_id, repo_type="dataset"))
+        return Path(snapshot_download(repo_id, repo_type="dataset", revision=revision))
     except hub_errors() as error:
         reason = str(error).strip().splitlines()[0]
         raise ReleaseError(f"{repo_id}: is no folder, and the Hub does not give it: {reason}") from error

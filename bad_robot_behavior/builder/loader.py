@@ -34,7 +34,8 @@ _MAX_VIDEO = 1 << 30  # bytes; as in media, which reading a table need not load
 
 
 def load(release: str | Path = DEFAULT_NAME, split: str | None = None) -> Release:
-    """A release: a folder, else an installed release of that name, else a dataset on the Hub (`owner/name`).
+    """A release: a folder, else an installed release of that name, else a dataset on the Hub (`owner/name`,
+    or `owner/name@revision` to hold to a commit).
 
     split: train, validation or test; None: all. Raises ReleaseError where none of these is a release.
     """

@@ -13,7 +13,7 @@ import msgspec
 import yaml
 
 from bad_robot_behavior import schema
-from bad_robot_behavior.builder.card import card
+from bad_robot_behavior.builder.card import card, plain_text
 from bad_robot_behavior.builder.croissant import croissant
 from bad_robot_behavior.builder.reading import MANIFEST
 from bad_robot_behavior.schema import (
@@ -161,7 +161,7 @@ def _word(value: bool | None) -> str:
 
 
 def _cell(text: str | None) -> str:
-    return "unknown" if text is None else " ".join(text.replace("|", "\\|").split())
+    return "unknown" if text is None else plain_text(text)
 
 
 def _file(root: Path, path: Path) -> ReleaseFile:

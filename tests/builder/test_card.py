@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 from bad_robot_behavior.builder.card import card, front_matter
+from bad_robot_behavior.builder.paperwork import licenses
 from bad_robot_behavior.builder.reading import read_manifest
 from bad_robot_behavior.schema import ModelUse
 from tests.builder.releases import VERDICT, make_recipe
@@ -80,3 +82,16 @@ def test_models_and_rejections_are_told(files_release: Path) -> None:
     text = card(make_recipe(), msgspec.structs.replace(manifest, counts=counts, models=(use,)))
     assert "2 of 12. Rejections of all kinds: 2 by `screen.black`." in text
     assert "- stage `distill`: some-model, prompt abababababab" in text
+
+
+def test_a_stranger_s_text_stays_text(files_release: Path) -> None:
+    hostile = "Lab <script>alert(1)</script> | [x](javascript:alert(1)) ![y](http://z/p.png)\n# `rm`"
+    verdict = msgspec.structs.replace(VERDICT, attribution=hostile)
+    use = ModelUse(stage="distill", model=hostile, prompt_sha256=None, parameters={})
+    manifest = msgspec.structs.replace(read_manifest(files_release), licenses=(verdict,), models=(use,))
+    for text in (card(make_recipe(), manifest), licenses((verdict,))):
+        assert r"\<script\>" in text
+        assert re.search(r"(?<!\\)<(script|/script)", text) is None
+        assert re.search(r"(?<!\\)\]\((javascript|http://z)", text) is None
+        assert "\n# `rm`" not in text
+        assert "Lab " in text
