@@ -127,6 +127,11 @@ def test_a_seed_is_a_training(pool: Pool) -> None:
     assert not same(first, fit(pool, PAIR, Settings(seed=1, epochs=2, steps=3, batch=4), "cpu", data="d"))
 
 
+def test_each_epoch_draws_clips_of_its_own(pool: Pool) -> None:
+    still = Settings(epochs=3, steps=3, batch=4, rate=1e-12, final_rate=1e-12)
+    assert len(set(fit(pool, PAIR, still, "cpu", data="d").loss)) == 3
+
+
 def test_a_training_that_is_stopped_goes_on_as_if_it_had_not_been(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
