@@ -1,13 +1,14 @@
 """Pictures of the simulated scene on a machine without a display: EGL, else OSMesa, both on the CPU where need be.
 
-MuJoCo decides when it is imported which OpenGL it uses, and once that went wrong the process cannot try another. So
-the libraries are tried in a process of their own, and the answer is put into MUJOCO_GL, which workers inherit.
+A library that cannot draw may leave a process in which no other can. So the libraries are tried in a process of their
+own, and the answer is put into MUJOCO_GL, which workers inherit.
 """
 
 from __future__ import annotations
 
 import atexit
 import functools
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -30,8 +31,15 @@ Camera = Literal["exterior_1", "exterior_2", "wrist"]
 CAMERAS: tuple[Camera, ...] = ("exterior_1", "exterior_2", "wrist")
 
 LIBRARIES = ("egl", "osmesa")
+NEITHER = "neither EGL nor OSMesa can draw here;"
 APT = "apt-get install -y libegl1 libgl1-mesa-dri libosmesa6"
-_TRIAL = "import mujoco; c = mujoco.GLContext(16, 16); c.make_current(); mujoco.MjrContext; c.free()"
+_TRIAL = """
+import mujoco
+context = mujoco.GLContext(16, 16)
+context.make_current()
+mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_100.value).free()
+context.free()
+"""
 _MAX_GEOMS = 2000
 _KEPT = 2
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
@@ -44,12 +52,18 @@ class RendererError(BadRobotError):
 
 
 @functools.cache
+def _asked() -> str:
+    """What MUJOCO_GL said before anything here changed it."""
+    return os.environ.get("MUJOCO_GL", "").strip().lower()
+
+
+@functools.cache
 def choose() -> str | None:
     """`egl` or `osmesa`, whichever can draw here; None where neither can. What MUJOCO_GL says is tried alone.
 
     Takes half a second once; the answer stays in the environment, so workers do not try again.
     """
-    asked = os.environ.get("MUJOCO_GL", "").strip().lower()
+    asked = _asked()
     if asked and os.environ.get("BAD_ROBOT_GL") == asked:  # a parent process has tried it
         return asked
     for library in (asked,) if asked else LIBRARIES:
@@ -65,11 +79,10 @@ def choose() -> str | None:
 
 def mujoco() -> ModuleType:
     """The simulator, imported so that it can draw where that is possible; without a renderer it still computes."""
-    if "mujoco" not in sys.modules and importlib.util.find_spec("mujoco") is not None:
-        # One thread of the software renderer is as fast as many, and leaves the other cores to other workers.
-        os.environ.setdefault("LP_NUM_THREADS", "1")
-        if "MUJOCO_GL" not in os.environ and choose() is None:
-            os.environ["MUJOCO_GL"] = "disabled"
+    # One thread of the software renderer is as fast as many, and leaves the other cores to other workers.
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+    if "mujoco" not in sys.modules and importlib.util.find_spec("mujoco") is not None and choose() is None:
+        os.environ["MUJOCO_GL"] = "disabled"  # or the import itself would fail
     return require("mujoco", "sim")
 
 
@@ -89,25 +102,19 @@ class Renderer:
 
     def __init__(self, model: Any, width: int, height: int, view: View) -> None:
         """`model` is an MjModel; copies of it that differ in places and colours are drawn by the same renderer."""
-        library = mujoco()
-        if choose() is None:
-            asked = os.environ.get("MUJOCO_GL", "")
-            raise RendererError(
-                f"{asked if asked not in ('', 'disabled') else 'neither EGL nor OSMesa'} can draw here; "
-                f"install what it needs with: {APT}"
-            )
-        if not library.GLContext.__module__.endswith(os.environ["MUJOCO_GL"]):
-            raise RendererError(
-                "mujoco was imported before a renderer was chosen; "
-                f"set MUJOCO_GL={os.environ['MUJOCO_GL']} in the environment of this process"
-            )
+        library, chosen = mujoco(), choose()
+        if chosen is None:
+            asked = f"MUJOCO_GL={_asked()} cannot draw here; unset it, or" if _asked() else NEITHER
+            raise RendererError(f"{asked} install what it needs with: {APT}")
         self.width, self.height = width, height
         self._mujoco = library
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         model.vis.quality.offsamples = 0
-        self._gl = library.GLContext(width, height)
-        self._gl.make_current()
+        # Not library.GLContext: that is another one where mujoco was imported before MUJOCO_GL was set.
+        context = importlib.import_module(f"mujoco.{chosen}").GLContext(width, height)
+        context.make_current()
         self._context = library.MjrContext(model, library.mjtFontScale.mjFONTSCALE_100.value)
+        self._gl = context
         library.mjr_setBuffer(library.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._scene = library.MjvScene(model, maxgeom=_MAX_GEOMS)
         for flag in ("mjRND_SHADOW", "mjRND_REFLECTION"):

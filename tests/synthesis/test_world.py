@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -201,7 +202,6 @@ def test_places_keep_clear_of_things_and_of_the_way() -> None:
     assert scenery.find_places(rng, box, way, np.array([-0.05, 0.6]), np.array([0.05, 0.7]), near=np.zeros(2)) is None
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:Constant.s. may be too high")
 needs_renderer = pytest.mark.skipif(not renderer.available(), reason="neither EGL nor OSMesa can draw here")
 
 
@@ -240,6 +240,26 @@ def test_a_renderer_that_was_dropped_frees_no_other_ones_buffers() -> None:
 
 
 @needs_renderer
+def test_it_draws_the_same_where_mujoco_was_imported_before(pick_place: tuple[World, Twin]) -> None:
+    world, _ = pick_place
+    world.restart()
+    studio = renderer.Studio(64, 48)
+    expected = hashlib.sha256(studio.draw(world, "exterior_1").tobytes()).hexdigest()
+    studio.close()
+    script = (
+        "import hashlib, metaworld;"
+        "from bad_robot_behavior.synthesis.renderer import Studio;"
+        "from bad_robot_behavior.synthesis.tasks import find_task;"
+        "from bad_robot_behavior.synthesis.world import World;"
+        f"picture = Studio(64, 48).draw(World(find_task('pick-place-v3'), {SEED}), 'exterior_1');"
+        "print(hashlib.sha256(picture.tobytes()).hexdigest())"
+    )
+    unset = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "BAD_ROBOT_GL")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=unset)
+    assert done.stdout.strip() == expected
+
+
+@needs_renderer
 def test_nothing_is_printed_at_exit_when_a_renderer_is_left_open() -> None:
     script = (
         "from bad_robot_behavior.synthesis.renderer import Studio;"
@@ -258,18 +278,28 @@ def test_without_a_renderer_one_sentence_says_what_to_install(monkeypatch: pytes
         renderer.Studio(32, 32).draw(world, "wrist")
 
 
-def test_a_library_that_cannot_draw_is_found_out_without_breaking_this_process() -> None:
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [("", "neither EGL nor OSMesa can draw here; install"), ("no-such-thing", "MUJOCO_GL=no-such-thing cannot draw")],
+)
+def test_without_a_renderer_physics_still_runs_and_drawing_says_what_is_missing(asked: str, says: str) -> None:
     script = (
-        "import os; os.environ['MUJOCO_GL'] = 'osmesa'; os.environ['PATH'] = '';"
+        "import os;"
         "from bad_robot_behavior.synthesis import renderer;"
         "renderer._TRIAL = 'raise SystemExit(3)'; assert renderer.choose() is None;"
-        "os.environ.pop('MUJOCO_GL'); renderer.choose.cache_clear(); assert renderer.choose() is None;"
         "from bad_robot_behavior.synthesis.tasks import find_task;"
         "from bad_robot_behavior.synthesis.world import World;"
-        "w = World(find_task('push-v3'), 0); w.step([0, 0, 0, 0]); print(os.environ['MUJOCO_GL'], w.steps)"
+        "w = World(find_task('push-v3'), 0); w.step([0, 0, 0, 0]); print(os.environ['MUJOCO_GL'], w.steps);"
+        "\ntry: renderer.Studio(32, 32).draw(w, 'wrist')"
+        "\nexcept renderer.RendererError as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (done.stdout.strip(), done.stderr) == ("disabled 1", "")
+    environment = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "BAD_ROBOT_GL")}
+    environment |= {"MUJOCO_GL": asked} if asked else {}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert done.stderr == ""
+    steps, sentence = done.stdout.splitlines()
+    assert steps == "disabled 1"
+    assert sentence.startswith(says)
 
 
 def test_closed_loop_stops_where_its_steps_are_over(pick_place: tuple[World, Twin]) -> None:
