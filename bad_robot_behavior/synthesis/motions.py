@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bad_robot_behavior.synthesis.simulator import expert
 from bad_robot_behavior.synthesis.twin import Twin
-from bad_robot_behavior.synthesis.world import METRES_PER_ACTION, Action, World, expert
+from bad_robot_behavior.synthesis.world import METRES_PER_ACTION, Action, World
 
 Floats = NDArray[np.float64]
 OPEN, CLOSE = -1.0, 1.0
