@@ -217,13 +217,15 @@ class _Audit:
             yield from self._license(record, place)
         # What one text of a row introduces is looked for in the others, as in the scrub stage.
         text = SessionText(names=self._names)
-        strings = list(_strings(record, ""))
-        for _, value in strings:
-            text.learn(value)
-        for field, value in strings:
-            parts = set(re.split(r"[.\[\]0-9]+", field))
-            which = SessionText() if parts & _NAMES_STAY else text
-            yield from self._look(which, value, field=field, **place)
+        strings = [
+            (field, value, bool(_NAMES_STAY & set(re.split(r"[.\[\]0-9]+", field))))
+            for field, value in _strings(record, "")
+        ]
+        for _, value, names_stay in strings:
+            if not names_stay:
+                text.learn(value)
+        for field, value, names_stay in strings:
+            yield from self._look(SessionText() if names_stay else text, value, field=field, **place)
 
     def _license(self, record: dict[str, Any], place: dict[str, Any]) -> Iterator[Leak]:
         terms = (record["source"], record["license"], record["license_evidence"], record["attribution"])

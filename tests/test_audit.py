@@ -131,6 +131,16 @@ def test_names_are_found_where_they_are_looked_for(release: Path) -> None:
     assert [(leak.kind, leak.span) for leak in audit(release, faces=False).leaks] == [("PERSON", (0, 6))]
 
 
+def test_a_name_that_may_stay_is_not_looked_for_elsewhere(release: Path) -> None:
+    pytest.importorskip("spacy", reason="the extra privacy is not installed")
+    change(
+        release,
+        "rollouts",
+        lambda row: row.update(attribution="Thanks to Karin Brandt", robot="MuJoCo-Brandt", feedback=None),
+    )
+    assert [leak for leak in audit(release, faces=False).leaks if leak.kind == "PERSON"] == []
+
+
 def test_videos_are_taken_apart(release: Path, tmp_path: Path) -> None:
     told = make_video(tmp_path / "told.mp4", tags={"title": "Karin"}, audio=True)
     if (release / "videos" / "test").is_dir():
