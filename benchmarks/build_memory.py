@@ -3,7 +3,7 @@
 Builds a dump of tiny videos at each size in a process of its own and reports peak resident memory, wall time, and the
 same as multiples of the smallest size.
 
-    python benchmarks/build_memory.py --sizes 100 1000 10000
+    python benchmarks/build_memory.py --sizes 100 1000 10000 30000
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def measure(folder: Path, workers: int, connection: multiprocessing.connection.C
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10000, 30000])
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     first: float | None = None
@@ -49,6 +49,7 @@ def main() -> None:
             context = multiprocessing.get_context("spawn")
             process = context.Process(target=measure, args=(folder, args.workers, sender))
             process.start()
+            sender.close()  # else a child that dies would be waited for without end
             rollouts, megabytes, seconds = receiver.recv()
             process.join()
         first = first or megabytes
