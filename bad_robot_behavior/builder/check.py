@@ -170,7 +170,7 @@ class _Check:
                     offset += batch.num_rows
         except FileNotFoundError:
             return  # already told by the manifest's list of files
-        except (OSError, pa.ArrowException, ReleaseError) as error:
+        except (OSError, pa.ArrowException, ReleaseError, RuntimeError) as error:
             yield Defect(rule=TABLE_UNREADABLE.id, file=name, message=f"cannot be read: {error}")
 
     def _rows(self, config: str, split: str | None, name: str, batch: pa.RecordBatch, offset: int) -> Iterator[Defect]:

@@ -15,6 +15,7 @@ from bad_robot_behavior.errors import ReleaseError
 from bad_robot_behavior.schema import ReleaseManifest, shorten
 
 MANIFEST = "release.json"
+_UNREADABLE = (OSError, pa.ArrowException, RuntimeError)  # Arrow lets some errors of C++ through as the last
 _MAX_MANIFEST = 256 << 20  # 200 bytes a file; a release of 100,000 videos has 20 MB
 
 
@@ -69,7 +70,7 @@ class RowFile:
         try:
             # One range at a time as it is needed: pre-buffering reads whole row groups for one column.
             self._file = pq.ParquetFile(path, pre_buffer=False)
-        except (OSError, pa.ArrowException) as error:
+        except _UNREADABLE as error:
             raise ReleaseError(f"{path}: is not a readable parquet file: {error}") from error
         self.num_rows: int = self._file.metadata.num_rows
         counts = [self._file.metadata.row_group(i).num_rows for i in range(self._file.metadata.num_row_groups)]
@@ -92,7 +93,7 @@ class RowFile:
                 .select(list(columns))
                 .replace_schema_metadata()
             )
-        except (OSError, pa.ArrowException) as error:
+        except _UNREADABLE as error:
             raise ReleaseError(f"{self.path}: is damaged: {error}") from error
 
     def require(self, columns: Sequence[str]) -> None:
@@ -116,6 +117,6 @@ class RowFile:
         if self._held is None or self._held[0] != number:
             try:
                 self._held = (number, self._file.read_row_group(number, use_threads=False))
-            except (OSError, pa.ArrowException) as error:
+            except _UNREADABLE as error:
                 raise ReleaseError(f"{self.path}: is damaged: {error}") from error
         return self._held[1]
