@@ -7,6 +7,7 @@ are not fetched again; one that was cut by a kill is (they have 0.7 MB on averag
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -150,8 +151,41 @@ def _fetch(folder: Path, dump: str, commit: str, limit: int | None) -> None:
         missing = [file for file in snapshot_download(dump, **options, dry_run=True) if file.will_download]
     if missing:
         raise SourceError(f"{folder}: {len(missing)} files of {dump} did not arrive. Run the same command again")
+    _check_hashes(folder, dump)
     for part in (folder / ".cache").rglob("*.incomplete"):
         part.unlink()  # what a killed run has left behind
+
+
+def _check_hashes(folder: Path, dump: str) -> None:
+    """Hold every file to the hash that the Hub stated for it: the client checks its length only.
+
+    The client notes the hash beside each file: SHA-256 of a large file, and of a small one git's SHA-1 of a blob. What
+    differs is removed, so that the next run fetches it again.
+    """
+    notes = folder / ".cache" / "huggingface" / "download"
+    wrong = []
+    for note in sorted(notes.rglob("*.metadata")):
+        path = folder / note.relative_to(notes).with_suffix("")
+        stated = note.read_text(encoding="utf-8").splitlines()[1]
+        known = len(stated) in (40, 64)
+        if known and path.is_file() and stated != _hash_like(path, stated):
+            wrong.append(path)
+            path.unlink()
+            note.unlink()
+    if wrong:
+        raise SourceError(
+            f"{folder}: {len(wrong)} files of {dump} are not those that the Hub states, first {wrong[0].name!r}. "
+            "They were removed; run the same command again"
+        )
+
+
+def _hash_like(path: Path, stated: str) -> str:
+    """The hash of a file, of the kind that `stated` is."""
+    digest = hashlib.sha256() if len(stated) == 64 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)  # noqa: S324
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _glob_escape(path: str) -> str:

@@ -27,7 +27,7 @@ class Recorder(Handler):
     """The loopback Hub with a log of what was asked for, and a fault in the middle of a large file."""
 
     requests: list[tuple[str, str, str | None]]
-    fault: str | None  # what happens in the middle of the large file: None, "stall" or "drop"
+    fault: str | None  # what happens in the middle of the large file: None, "stall", "drop", "flip"
     reached: threading.Event
     refuse: int | None
 
@@ -50,6 +50,8 @@ class Recorder(Handler):
                 self.rfile.read()  # until the client is gone
             self.close_connection = True
             return
+        if self.command == "GET" and self.fault == "flip" and data.startswith(b"bbb"):
+            data = b"x" + data[1:]  # of the same length, under the hash of what it should be
         super().send(data, status, kind, headers)
 
 
@@ -276,3 +278,20 @@ def test_too_little_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(download.DUMPS, DUMP, download.Dump(10.0**9, 5, 10, "aaaaaaaa"))
     with pytest.raises(SourceError, match=r"needs 1000000000\.0 GB more"):
         download._check_space(tmp_path / "dump" / "deep", DUMP)
+
+
+def test_a_file_that_is_not_what_the_hub_states_is_removed_and_fetched_again(
+    hub: type[Recorder], tmp_path: Path
+) -> None:
+    folder = tmp_path / "dump"
+    hub.fault = "flip"
+    code, said = fetch(folder, hub.address, tmp_path / "home")
+    assert code == 1
+    assert "1 files" in said
+    assert "not those that the Hub states" in said
+    path = folder / "evaluation_sessions" / "bbb" / "A_pi0" / "pi0_video_left.mp4"
+    assert not path.exists()
+    hub.fault = None
+    code, said = fetch(folder, hub.address, tmp_path / "home")
+    assert code == 0, said
+    assert path.read_bytes() == b"bbb" * 100
