@@ -208,16 +208,23 @@ def _candidates(release: Release, pool: Pool, frames: int) -> list[Demo]:
 
 
 def failures(release: Release, split: SplitName, frames: int) -> list[Demo]:
-    """The demonstrations of a split that have all levels, with up to so many of their frames."""
+    """The demonstrations of a split that have all levels, with up to so many of their frames.
+
+    Values are shown on the scale of progress: a simulator's reward so far may fall below 0, which is shown as 0.
+    """
     rows = release.table("demonstrations", split=split).to_pylist()
-    dense = [row for row in rows if row["level"] == "text_video_dense" and row["kind"] == "progress"]
+    dense = [row for row in rows if row["level"] == "text_video_dense"]
     return [_failure(row, frames) for row in dense]
 
 
 def _failure(row: dict[str, Any], frames: int) -> Demo:
     places = _spaced(len(row["frame_index"]), frames)
     return _demo(
-        row, row["text"], row["role"], [row["frame_index"][i] for i in places], [row["value"][i] for i in places]
+        row,
+        row["text"],
+        row["role"],
+        [row["frame_index"][i] for i in places],
+        [min(1.0, max(0.0, row["value"][i])) for i in places],
     )
 
 

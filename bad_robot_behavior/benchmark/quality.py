@@ -145,7 +145,8 @@ class _Pairs:
     ) -> None:
         self.sessions = len(names)
         judged = sorted({rollout.pair for rollout in rollouts.values() if rollout.pair is not None})
-        found = [(a, b, choice) for a, b, choice in map(choices.__getitem__, judged) if {a, b} <= rollouts.keys()]
+        known = [choices[pair] for pair in judged if pair in choices]  # one may have been withdrawn
+        found = [(a, b, choice) for a, b, choice in known if {a, b} <= rollouts.keys()]
         margins, session, category = [], [], []
         agrees, opposes, flips = [], [], []
         for a, b, choice in found:

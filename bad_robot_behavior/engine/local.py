@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +17,7 @@ from bad_robot_behavior.errors import EngineError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal to get when the parent dies
 ATTEMPTS = 3
 """How often an item may take its worker down (killed, out of memory) before the run stops."""
 
@@ -57,7 +61,9 @@ def _run_pool(
 ) -> Iterator[tuple[int, Result]]:
     # spawn: a forked child of a process with threads (pyarrow, FFmpeg) can deadlock.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(numbers)), mp_context=context, initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(
+        min(workers, len(numbers)), mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
+    )
     waiting: dict[Future[Result], int] = {}
     queue = iter(numbers)
     try:
@@ -79,6 +85,11 @@ def _run_pool(
         pool.shutdown(wait=not waiting, cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
+def _start_worker(parent: int) -> None:
     # Ctrl-C reaches the whole process group; the parent alone decides what happens to the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # A parent that is killed cannot end its workers, and they would write on beside those of the next run.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before that
+            os.kill(os.getpid(), signal.SIGKILL)

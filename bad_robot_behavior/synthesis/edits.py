@@ -4,8 +4,9 @@ ReWiND (arXiv 2505.10911) rewinds, RoboReward (2601.00675) clips and swaps instr
 reverses; splices, frozen tails and changes of speed stand for a wrong object, a stall and a slow policy.
 
 Only what follows from the edit is labelled: a success that is cut, rewound or asked something else is none; of a
-failure nothing is known. Progress is the original's own curve in the new order. Where there is none, a success is taken
-to progress evenly in time, as ReWiND takes it, and `parameters` say `"progress": "linear"`; of a failure there is none.
+failure that is cut or turned around nothing is known. Progress is the original's own curve in the new order. Where
+there is none, a success is taken to progress evenly in time, as ReWiND takes it, and `parameters` say `"progress": "linear"`;
+of a failure there is none.
 """
 
 from __future__ import annotations
@@ -67,16 +68,15 @@ def rewind(original: Original, other: Original | None, draw: random.Random) -> E
     turn = draw.randrange(original.num_frames // 2, original.num_frames)
     back = draw.randint(max(turn // 2, 1), turn)
     index = np.concatenate([np.arange(turn + 1), np.arange(turn - 1, turn - 1 - back, -1)])
-    undone = (_failure(original, "semantic", "reverted", turn, len(index)),) if original.success else ()
+    undone = _failure(original, "semantic", "reverted", turn, len(index))
     parameters = {"turn_frame": turn, "frames_back": back}
-    return _reordered(original, "rewind", parameters, index, (*_before(original, turn), *undone))
+    return _reordered(original, "rewind", parameters, index, _before(original, turn), undone)
 
 
 def reverse(original: Original, other: Original | None, draw: random.Random) -> Edit:
     """From the last frame to the first."""
     index = np.arange(original.num_frames)[::-1]
-    undone = (_failure(original, "semantic", "reverted", 0, len(index)),) if original.success else ()
-    return _reordered(original, "reverse", {}, index, undone)
+    return _reordered(original, "reverse", {}, index, (), _failure(original, "semantic", "reverted", 0, len(index)))
 
 
 def freeze(original: Original, other: Original | None, draw: random.Random) -> Edit:
@@ -84,14 +84,14 @@ def freeze(original: Original, other: Original | None, draw: random.Random) -> E
     at = _middle(original, draw)
     index = np.minimum(np.arange(original.num_frames), at)
     stall = _failure(original, "no_attempt", "stall", at, original.num_frames)
-    return _reordered(original, "freeze", {"frame": at}, index, (*_before(original, at), stall))
+    return _reordered(original, "freeze", {"frame": at}, index, _before(original, at), stall)
 
 
 def clip(original: Original, other: Original | None, draw: random.Random) -> Edit:
     """It ends somewhere in the middle."""
     at = _middle(original, draw)
-    stopped = (_failure(original, "manipulation", "premature_stop", at, at + 1),) if original.success else ()
-    return _reordered(original, "clip", {"last_frame": at}, np.arange(at + 1), (*_before(original, at), *stopped))
+    stopped = _failure(original, "manipulation", "premature_stop", at, at + 1)
+    return _reordered(original, "clip", {"last_frame": at}, np.arange(at + 1), _before(original, at), stopped)
 
 
 def change_speed(original: Original, other: Original | None, draw: random.Random) -> Edit:
@@ -166,23 +166,30 @@ def partner(original: Original, others: list[Original], draw: random.Random) -> 
 
 
 def _reordered(
-    original: Original, name: str, parameters: dict[str, Any], index: Index, failures: tuple[Failure, ...]
+    original: Original,
+    name: str,
+    parameters: dict[str, Any],
+    index: Index,
+    failures: tuple[Failure, ...],
+    undone: Failure | None = None,
 ) -> Edit:
     """The same rollout with its frames in another order, so that a success of it is none any more.
 
-    Where measured progress says that it is complete at the last frame all the same, nothing is said.
+    `undone` is what the edit makes of a success. Where measured progress says that it is complete at the last frame all
+    the same, nothing is said.
     """
     whole, how = _progress(original)
-    undone = original.success is True and not (how == "measured" and whole is not None and whole[index[-1]] >= 1)
+    complete = how == "measured" and whole is not None and whole[index[-1]] >= 1
+    fails = original.success is True and not complete
     return Edit(
         name=name,
         parameters={"of": original.rollout_id, **parameters} | ({} if how is None else {"progress": how}),
         index=index,
         instruction=original.instruction,
         task_category=original.task_category,
-        success=False if undone else None,
-        outcome="failure" if undone else "unknown",
-        failures=failures,
+        success=False if fails else None,
+        outcome="failure" if fails else "unknown",
+        failures=(*failures, undone) if fails and undone is not None else failures,
         progress=None if whole is None else whole[index],
     )
 

@@ -121,7 +121,7 @@ def _grasps(trace: Trace, twin: Trace) -> Iterator[Event]:
             height = float(z[start : end + 1].max() - z[0])
             yield Event(kind="lift", start=start + high[0][0], end=start + high[-1][1], value=height, unit="m")
     extra = measure.closings(trace, twin)[len(measure.closings(twin, twin)) or 1 :]
-    if extra and len(extra) + 1 > len(measure.closings(twin, twin)):
+    if extra:
         count = float(len(extra))
         yield Event(
             kind="regrasp", start=extra[0], end=extra[-1], value=count, unit="count", penalty=rubric.REGRASP * count

@@ -107,14 +107,18 @@ def _write(folder: Path, part: Path, settings: Settings) -> int:
     policies: set[str] = set()
     episodes = 0
     start = datetime.datetime(2026, 3, 2, 9, 0, 11)
-    for number, (scene, group) in enumerate(_sessions(folder)):
-        when = start + datetime.timedelta(minutes=19 * number)
-        session = _Session(folder, part, scene, group, when, number=number, before=episodes)
+    sessions = 0
+    for scene, group in _sessions(folder):
+        when = start + datetime.timedelta(minutes=19 * sessions)
+        session = _Session(folder, part, scene, group, when, number=sessions, before=episodes)
         rows += session.write()
         policies |= set(session.policies)
+        sessions += 1
         episodes += len(group)
         if session.planted:
             planted[session.name] = session.planted
+    if not sessions:
+        raise SynthesisError(f"{folder}: no scene has two rollouts to compare; give more --faults or --seeds")
     index = {policy: {"action_space": "joint_velocity", "open_source": False} for policy in sorted(policies)}
     write_yaml(
         part / "global_metadata.yaml",
@@ -122,13 +126,13 @@ def _write(folder: Path, part: Path, settings: Settings) -> int:
             "created_at": start.isoformat(),
             "policy_index": index,
             "total_policy_episodes": episodes,
-            "total_sessions": number + 1,
+            "total_sessions": sessions,
         },
     )
     facts = {"settings": settings.as_json(), "planted": planted}
     (part / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     _write_truth(part / TRUTH, rows)
-    return number + 1
+    return sessions
 
 
 def _sessions(folder: Path) -> Iterator[tuple[Scene, tuple[Episode, ...]]]:
@@ -140,7 +144,7 @@ def _sessions(folder: Path) -> Iterator[tuple[Scene, tuple[Episode, ...]]]:
         while len(left) > 1:
             size = min(draw.choice((2, 2, 2, 3, 4, 5)), len(left))
             if len(left) - size == 1:  # one alone could not be compared
-                size += 1
+                size += 1 if size < 5 else -1
             group, left = left[:size], left[size:]
             yield (
                 scene,

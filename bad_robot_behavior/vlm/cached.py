@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from bad_robot_behavior.vlm.cache import Cache, request_key
 from bad_robot_behavior.vlm.client import Answer, Request
 
@@ -69,7 +71,5 @@ def _follows(request: Request, last: Request) -> bool:
         request.seed is not None
         and last.seed is not None
         and request.seed == last.seed + 1
-        and request.messages == last.messages
-        and (request.model, request.temperature, request.max_tokens, request.json_schema)
-        == (last.model, last.temperature, last.max_tokens, last.json_schema)
+        and msgspec.structs.replace(request, seed=last.seed) == last
     )
