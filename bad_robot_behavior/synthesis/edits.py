@@ -5,8 +5,8 @@ reverses; splices, frozen tails and changes of speed stand for a wrong object, a
 
 Only what follows from the edit is labelled: a success that is cut, rewound or asked something else is none; of a
 failure that is cut or turned around nothing is known. Progress is the original's own curve in the new order. Where
-there is none, a success is taken to progress evenly in time, as ReWiND takes it, and `parameters` say `"progress": "linear"`;
-of a failure there is none.
+there is none, a success is taken to progress evenly in time, as ReWiND takes it, and `parameters` say `"progress":
+"linear"`; of a failure there is none.
 """
 
 from __future__ import annotations

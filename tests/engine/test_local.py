@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,3 +69,42 @@ def test_an_exception_reaches_the_caller() -> None:
 
 def test_no_items() -> None:
     assert list(run_local(square, [], 2)) == []
+
+
+def sleep_and_tell(folder: str) -> None:
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a worker that its parent died")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        "from bad_robot_behavior.engine import run_local; from tests.engine.test_local import sleep_and_tell\n"
+        f"if __name__ == '__main__': list(run_local(sleep_and_tell, [{str(tmp_path)!r}] * 2, 2))\n"
+    )
+    program = tmp_path.with_suffix(".py")
+    program.write_text(script, encoding="utf-8")
+    root = str(Path(__file__).parents[2])
+    parent = subprocess.Popen([sys.executable, str(program)], env=os.environ | {"PYTHONPATH": root})
+    try:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    wait_until(lambda: not any(alive(worker) for worker in workers))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
