@@ -89,6 +89,9 @@ def read_episode(folder: Path, scene: Scene, episode: Episode, origin: Origin, s
     frames = frames_of(episode.num_steps, scene.steps_per_frame)
     videos = {role: _video(folder, role, scene, frames) for role in sorted(set(episode.cameras))}
     members = _members(folder)
+    missing = sorted({*_TABLES[:1], *_SERIES} - members.keys()) if origin == "simulator" else []
+    if missing:
+        raise Broken(STEPS, f"steps.npz is missing, or has no {missing[0]}; a simulator knows it of every step")
     series = {name: _series(members[name], name, episode.num_steps) for name in _SERIES if name in members}
     index = np.minimum(np.arange(frames) * scene.steps_per_frame, episode.num_steps - 1)
     role = next(role for role in ROLES if role in videos)

@@ -134,6 +134,8 @@ BROKEN_EPISODES: list[tuple[str, Spoil]] = [
     ("synthetic.no_video", lambda folder: (folder / "drop" / "wrist.mp4").unlink()),
     ("synthetic.leaves_set", link_out),
     ("synthetic.frame_count", lambda folder: make_video(folder / "drop" / "wrist.mp4", num_frames=5)),
+    ("synthetic.steps", lambda folder: (folder / "drop" / "steps.npz").unlink()),
+    ("synthetic.steps", steps_with(reward=None)),
     ("synthetic.steps", steps_with(progress=np.zeros(STEPS - 1))),
     ("synthetic.steps", steps_with(progress=np.full(STEPS, 1.5))),
     ("synthetic.steps", steps_with(reward=np.full(STEPS, np.nan))),
