@@ -125,7 +125,7 @@ def test_ctrl_c_says_how_to_go_on(recipe: Path, reference: Path, tmp_path: Path)
     process = subprocess.Popen(
         command("build", recipe, "-o", out, "--workers", 2), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    while process.poll() is None and not list(tmp_path.glob("release.work/source/*")):
+    while process.poll() is None and not list(tmp_path.glob("release.work/screen/*")):
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
