@@ -83,7 +83,10 @@ def _process() -> subprocess.Popen[bytes]:
         # Threads of a matrix library would each take address space, and none is used.
         environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "bad_robot_behavior.media.containing_worker", str(MAX_MEMORY)]
-        _running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        # In a group of its own, since Ctrl-C reaches a whole group; it ends when its input does.
+        _running = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, process_group=0
+        )
         atexit.register(_end, _running)
     return _running
 
