@@ -71,6 +71,7 @@ class Event(Record, frozen=True, kw_only=True):
     value: Annotated[float, Meta(description="the measured quantity: force, height, distance, speed, count")]
     unit: Annotated[Text, Meta(description="N, m, m/s, steps or count")]
     subject: Annotated[str | None, Meta(description="the object it happened to, where it is not the task's")] = None
+    limit: Annotated[float | None, Meta(description="of a force: what it was allowed to be, in newtons")] = None
     penalty: Annotated[float, Meta(ge=0, description="what it takes from the reward, summed over its steps")] = 0.0
 
 

@@ -32,12 +32,7 @@ def find_events(trace: Trace, twin: Trace) -> tuple[Event, ...]:
     return tuple(sorted(found, key=lambda event: (event.start, event.end, event.kind)))
 
 
-def is_violation(event: Event) -> bool:
-    """Does it count against the rollout? Grasp, lift and the goal do not."""
-    return event.kind not in {"grasp", "lift", "goal_reached"}
-
-
-def limit_of(kinds: Sequence[Contact], twin: Trace, *, environment: bool) -> float:
+def _limit_of(kinds: Sequence[Contact], twin: Trace, *, environment: bool) -> float:
     """The force in newtons above which contact of these classes is an event.
 
     OVER_TWIN times the twin's own peak; against the environment at least ENVIRONMENT of its working force; where the
@@ -68,7 +63,7 @@ def _hits(trace: Trace, twin: Trace) -> Iterator[Event]:
         ("hit_fixture", ("object_fixture",), carried, True),
     ]
     for kind, contacts, counts, environment in struck:
-        limit = limit_of(contacts, twin, environment=environment)
+        limit = _limit_of(contacts, twin, environment=environment)
         force = np.where(counts, _peak(contacts, trace), 0.0)
         for start, end in measure.runs(force > limit, gap=8):
             here = force[start : end + 1]
@@ -79,6 +74,7 @@ def _hits(trace: Trace, twin: Trace) -> Iterator[Event]:
                 value=float(here.max()),
                 unit="N",
                 subject=_struck(trace, start, end) if kind == "hit_distractor" else None,
+                limit=limit,
                 penalty=rubric.HIT + rubric.HIT_PER_STEP * float(_over(here, limit, twin).sum()),
             )
 
@@ -100,16 +96,15 @@ def _struck(trace: Trace, start: int, end: int) -> str | None:
 def _forces(trace: Trace, twin: Trace) -> Iterator[Event]:
     grips: list[tuple[EventKind, Contact]] = [("excessive_grip", "grip"), ("excessive_force", "robot_object")]
     for kind, contact in grips:
-        limit = limit_of([contact], twin, environment=True)
+        limit = _limit_of([contact], twin, environment=True)
         force = trace.forces[contact]
         if kind == "excessive_grip" and not measure.touched(twin).any():
             continue
         for start, end in measure.runs(force > limit, gap=8):
-            over = float(_over(force[start : end + 1], limit, twin).max())
-            penalty = rubric.EXCESSIVE * (1 + over)
-            yield Event(
-                kind=kind, start=start, end=end, value=float(force[start : end + 1].max()), unit="N", penalty=penalty
-            )
+            here = force[start : end + 1]
+            penalty = rubric.EXCESSIVE * (1 + float(_over(here, limit, twin).max()))
+            value = float(here.max())
+            yield Event(kind=kind, start=start, end=end, value=value, unit="N", limit=limit, penalty=penalty)
 
 
 def _grasps(trace: Trace, twin: Trace) -> Iterator[Event]:

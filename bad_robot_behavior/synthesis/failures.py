@@ -9,20 +9,11 @@ import numpy as np
 
 from bad_robot_behavior.schema import Failure, Severity, taxonomy
 from bad_robot_behavior.schema.synthetic_file import Event
-from bad_robot_behavior.synthesis import events as find
 from bad_robot_behavior.synthesis import measure, rubric
 from bad_robot_behavior.synthesis.causes import Cause, find_cause
-from bad_robot_behavior.synthesis.trace import Contact, Flags, Trace
+from bad_robot_behavior.synthesis.trace import Flags, Trace
 
 ANNOTATOR = "metaworld"
-
-_CLASSES: dict[str, tuple[Contact, ...]] = {
-    "hit_distractor": ("robot_distractor", "object_distractor"),
-    "hit_table": ("robot_table", "object_table"),
-    "hit_fixture": ("robot_fixture", "object_fixture"),
-    "excessive_grip": ("grip",),
-    "excessive_force": ("robot_object",),
-}
 
 
 def find_failures(
@@ -120,10 +111,8 @@ def _said(event: Event) -> tuple[tuple[str, str], str] | None:
 
 def _severity(event: Event, twin: Trace) -> Severity:
     """Of what was measured: forces in working forces of the twin, falls by height; a spill is medium."""
-    if event.kind in _CLASSES:
-        contacts, environment = _CLASSES[event.kind], event.kind != "hit_distractor"
-        limit = find.limit_of(contacts, twin, environment=environment)
-        return rubric.severity((event.value - limit) / measure.working_force(twin))
+    if event.limit is not None:
+        return rubric.severity((event.value - event.limit) / measure.working_force(twin))
     if event.kind in {"tipped", "spilled"}:
         return "medium"
     if event.kind == "drop":

@@ -20,7 +20,7 @@ __all__ = ["Truth", "tell", "why_not_clean"]
 
 # What happens once is charged at the step at which it starts, what lasts is spread over its steps.
 _LASTING = {"hit_distractor", "hit_table", "hit_fixture", "idle", "spilled", "regrasp"}
-_UNCLEAN = {"object_moved", "tipped", "spilled", "wrong_object", "limit", "goal_left"}
+_UNCLEAN = {"object_moved", "tipped", "spilled", "wrong_object", "limit"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bad_robot_behavior.schema import taxonomy
-from bad_robot_behavior.synthesis import events, failures, measure, rubric, truth
+from bad_robot_behavior.synthesis import causes, events, failures, measure, rubric, truth
 from bad_robot_behavior.synthesis.causes import find_cause
 from bad_robot_behavior.synthesis.trace import Trace
 from bad_robot_behavior.synthesis.truth import Truth, tell, why_not_clean
@@ -77,7 +77,7 @@ def test_no_function_of_the_truth_can_be_given_a_name_of_a_fault() -> None:
     for function in (tell, events.find_events, failures.find_failures, find_cause):
         assert not {"fault", "parameters", "name"} & set(inspect.signature(function).parameters)
     assert not {"fault", "parameters"} & {field.name for field in dataclasses.fields(Trace)}
-    for module in (truth, events, failures, measure, rubric):
+    for module in (truth, events, failures, causes, measure, rubric):
         assert "synthesis.faults" not in inspect.getsource(module)
 
 
@@ -120,6 +120,19 @@ def test_a_force_is_held_against_the_twins_own() -> None:
     assert harder.outcome == "success_side_effect"
     strong_twin = with_force(TWIN, "grip", 50, 70, 1.9 * traces.GRIP)
     assert tell(with_force(TWIN, "grip", 50, 70, 2 * traces.GRIP), strong_twin, 40).outcome == "success"
+
+
+def test_severity_is_over_the_limit_of_the_contact_that_was_too_hard() -> None:
+    """The twin's object stands on the table with 2000 N: what its hand does to the table is another contact."""
+    heavy = np.where(TWIN.held, 0.0, 2000.0)
+    twin = dataclasses.replace(TWIN, forces=TWIN.forces | {"object_table": heavy})
+    told = tell(with_force(twin, "robot_table", 60, 64, 3 * traces.GRIP), twin, 50)
+    found = event(told, "hit_table")
+    assert (found.value, found.limit) == (3 * traces.GRIP, rubric.ENVIRONMENT * traces.GRIP)
+    assert [failure.severity for failure in told.failures] == ["medium"]
+    carried = tell(with_force(twin, "object_table", 60, 64, 2800.0), twin, 50)
+    assert event(carried, "hit_table").limit == pytest.approx(rubric.OVER_TWIN * 2000)
+    assert [failure.severity for failure in carried.failures] == ["low"]
 
 
 def test_a_squeeze_is_no_picture_but_a_press_that_goes_where_the_twin_never_was_is() -> None:
