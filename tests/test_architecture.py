@@ -23,6 +23,7 @@ ALLOWED = {
     "builder": {"schema", "media"},
     "benchmark": {"schema", "media", "scorers", "builder"},
 }
+ABOVE = {"cli"}  # may import all
 EVERYWHERE = {"errors", "__version__"}
 
 
@@ -44,7 +45,7 @@ def imported_rooms(path: Path) -> set[str]:
 
 def test_every_folder_is_a_room_of_the_map() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders == set(ALLOWED)
+    assert folders == set(ALLOWED) | ABOVE
 
 
 @pytest.mark.parametrize("room", sorted(ALLOWED))
