@@ -39,12 +39,12 @@ def train_rewind(
     split: only its rollouts; None: all, test too. features: `embedded` or `transformers` with its two models. cache:
     where features are kept; None: in OUT.work, where the state of a training that was stopped is too.
 
-    On a CPU the same arguments give the same bytes. Raises MissingExtraError without the extra `rewind`, and
+    On a CPU the same arguments give the same bytes. Raises MissingExtraError without the extra `train`, and
     BadRobotError where no success can be trained on, where `out` is something else than a checkpoint, or where OUT.work
     has the state of another training.
     """
-    require("torch", "rewind")
-    require("safetensors", "rewind")
+    require("torch", "train")
+    require("safetensors", "train")
     from bad_robot_behavior.scorers.rewind import checkpoint
     from bad_robot_behavior.scorers.rewind.choose import choose
     from bad_robot_behavior.scorers.rewind.dataset import Pool
@@ -96,7 +96,7 @@ def train_rewind(
         format=checkpoint.FORMAT,
         weights_sha256="",
         features=encoders.pair,
-        dimensions=trained.network.dimensions,
+        dimensions=trained.dimensions,
         max_frames=settings.max_frames,
         data=data,
         settings=msgspec.to_builtins(settings),
@@ -106,7 +106,7 @@ def train_rewind(
         versions={"bad-robot-behavior": __version__, "python": platform.python_version(), **_versions()},
         warnings=_warnings(data),
     )
-    return checkpoint.write(out, card, trained.network)
+    return checkpoint.write(out, card, trained.weights)
 
 
 def summary(card: TrainingCard) -> str:

@@ -58,7 +58,7 @@ def train_rewind(
     from bad_robot_behavior import train as trainer
     from bad_robot_behavior.errors import require
 
-    require("torch", "rewind")
+    require("torch", "train")
     from bad_robot_behavior.scorers.rewind.training import Settings
 
     settings = Settings(

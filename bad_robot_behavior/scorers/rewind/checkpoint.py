@@ -1,4 +1,7 @@
-"""A trained ReWiND on disk: `model.safetensors`, and `card.json`, which says what it is and how it came to be."""
+"""A trained ReWiND on disk: `model.safetensors`, and `card.json`, which says what it is and how it came to be.
+
+Weights are kept as float16, and a training ends with them rounded to it: half the bytes, the same values.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.scorers.rewind.features import FeaturePair
-from bad_robot_behavior.scorers.rewind.model import Dimensions, Network
+from bad_robot_behavior.scorers.rewind.judge import Dimensions, Weights, shapes
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 FORMAT = "bad-robot-rewind-1"
+EMBEDDED = Path(__file__).parent / "embedded"
+"""The checkpoint that comes with this package."""
 SIMULATED = "trained in simulation, not for real robots"
 _MAX_BYTES = 2**30
 _MAX_CARD = 2**24
@@ -55,19 +62,19 @@ class TrainingCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 class Loaded(NamedTuple):
     card: TrainingCard
-    network: Network
+    weights: Weights
 
 
-def write(out: Path, card: TrainingCard, network: Network) -> TrainingCard:
+def write(out: Path, card: TrainingCard, weights: dict[str, NDArray[np.float32]]) -> TrainingCard:
     """Write a checkpoint beside its place and rename it into it. Gives the card with the hash of the weights."""
-    from safetensors.torch import save
+    from safetensors.numpy import save
 
-    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()})
-    card = msgspec.structs.replace(card, weights_sha256=hashlib.sha256(weights).hexdigest())
+    data = save({name: np.ascontiguousarray(tensor, np.float16) for name, tensor in weights.items()})
+    card = msgspec.structs.replace(card, weights_sha256=hashlib.sha256(data).hexdigest())
     beside = out.with_name(f"{out.name}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    (beside / WEIGHTS).write_bytes(weights)
+    (beside / WEIGHTS).write_bytes(data)
     (beside / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
     if out.exists():
         read_card(out)  # nothing but a checkpoint is ever replaced
@@ -98,18 +105,20 @@ def read_card(folder: Path) -> TrainingCard:
             f"{path}: the network reads vectors of {d.frame} and {d.text} numbers, its features have "
             f"{card.features.frame_dimension} and {card.features.text_dimension}"
         )
-    if not (0 < d.heads <= d.width <= 8192 and d.width % d.heads == 0 and 0 < d.layers <= 64 and 0 < d.inner <= 65536):
+    sound = 0 < d.heads <= d.width <= 8192 and d.width % d.heads == 0 and 0 < d.layers <= 64 and 0 < d.inner <= 65536
+    if not (sound and 0 <= d.dropout < 1):
         raise BadRobotError(
-            f"{path}: there is no network of {d.layers} layers, {d.heads} heads, {d.width} and {d.inner}"
+            f"{path}: there is no network of {d.layers} layers, {d.heads} heads, widths {d.width} and {d.inner}, and "
+            f"dropout {d.dropout}"
         )
     return card
 
 
-def read(folder: Path, device: str = "cpu") -> Loaded:
-    """A checkpoint, its network ready to judge. Raises BadRobotError where it is none, where the weights are not those
-    of the card, or have other dimensions."""
+def read(folder: Path) -> Loaded:
+    """A checkpoint, its weights as float64. Raises BadRobotError where it is none, where the weights are not those of
+    the card, have other dimensions, or are no numbers."""
     from safetensors import SafetensorError
-    from safetensors.torch import load
+    from safetensors.numpy import load
 
     card = read_card(folder)
     path = folder / WEIGHTS
@@ -125,17 +134,18 @@ def read(folder: Path, device: str = "cpu") -> Loaded:
             f"{path}: is not what {CARD} describes (SHA-256 {found[:12]}..., expected {card.weights_sha256[:12]}...)"
         )
     try:
-        tensors = load(data)
-    except SafetensorError as error:
-        raise BadRobotError(f"{path}: is no safetensors file: {error}") from error
-    network = Network(card.dimensions)
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wanted != shapes:
-        name = next(name for name in sorted(wanted | shapes) if wanted.get(name) != shapes.get(name))
+        weights = {name: tensor.astype(np.float64) for name, tensor in load(data).items()}
+    except (SafetensorError, KeyError) as error:  # numpy has no bfloat16, and then it is the name of the type
+        raise BadRobotError(f"{path}: is no safetensors file of numbers: {error}") from error
+    wanted = shapes(card.dimensions)
+    there = {name: tensor.shape for name, tensor in weights.items()}
+    if wanted != there:
+        name = next(name for name in sorted(wanted | there) if wanted.get(name) != there.get(name))
         raise BadRobotError(
-            f"{path}: {name} has shape {shapes.get(name, 'none')}; by the dimensions in {CARD} it is "
+            f"{path}: {name} has shape {there.get(name, 'none')}; by the dimensions in {CARD} it is "
             f"{wanted.get(name, 'none')}"
         )
-    network.load_state_dict(tensors)
-    return Loaded(card, network.to(device).eval())
+    broken = [name for name, tensor in weights.items() if not np.isfinite(tensor).all()]
+    if broken:
+        raise BadRobotError(f"{path}: {broken[0]} holds NaN or infinity; train it again")
+    return Loaded(card, weights)

@@ -3,31 +3,18 @@
 Frame and sentence vectors are projected to one width and read by a causal transformer as [text, frame 1, ..., frame n].
 A learned position is added to the first frame alone: the others are told apart by what came before them. A head gives
 the progress at each frame. The published forward pass names a variable that does not exist; here the mask is causal
-over all that is read.
+over all that is read. `judge` has the same in numpy, for judging.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
 import torch
 from torch import nn
 
 from bad_robot_behavior.errors import BadRobotError
-
-
-class Dimensions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of a network. frame, text: lengths of the vectors it reads; width, heads, layers, inner: of the transformer."""
-
-    frame: int
-    text: int
-    width: int = 512
-    heads: int = 8
-    layers: int = 4
-    inner: int = 2048
-    dropout: float = 0.1
-
+from bad_robot_behavior.scorers.rewind.judge import Dimensions
 
 Size = Literal["published", "small"]
 

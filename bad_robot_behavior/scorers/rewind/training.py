@@ -18,13 +18,18 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.scorers.rewind.choose import Failures
 from bad_robot_behavior.scorers.rewind.dataset import Batch, Pool
 from bad_robot_behavior.scorers.rewind.features import FeaturePair
-from bad_robot_behavior.scorers.rewind.model import SIZES, Dimensions, Network, Size, progress_loss
+from bad_robot_behavior.scorers.rewind.judge import Dimensions
+from bad_robot_behavior.scorers.rewind.model import SIZES, Network, Size, progress_loss
+
+_ROWS = 4096  # scaled at a time
+_LEAST = 0.1  # of the mean spread: that of a column counts as no less
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +51,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trained(NamedTuple):
-    network: Network
+    """weights: as a checkpoint keeps them, values that float16 can hold; loss: the mean of each epoch."""
+
+    dimensions: Dimensions
+    weights: dict[str, NDArray[np.float32]]
     loss: tuple[float, ...]
 
 
@@ -55,6 +63,10 @@ class Trainer:
 
     Features and texts lie on the device, so that a step moves nothing but indices and targets; a clip is projected once
     for both texts that it is shown under. On a GPU the arithmetic is bfloat16 where that does no harm.
+
+    What the network reads is centred and scaled here, number by number, over all frames and texts that are trained on:
+    features of frozen encoders are not, and training then takes many times the steps. `weights` takes it back into the
+    two projections, so that a checkpoint reads features as they are.
     """
 
     def __init__(self, pool: Pool, dimensions: Dimensions, settings: Settings, device: str) -> None:
@@ -62,8 +74,9 @@ class Trainer:
         self.device = torch.device(device)
         self.pool = pool
         self.network = Network(dimensions).to(self.device).train()
-        self.frames = torch.from_numpy(pool.frames).to(self.device)
-        self.texts = torch.from_numpy(pool.texts).to(self.device)
+        self.scales = {"see": _scale(pool.frames), "read": _scale(pool.texts)}
+        self.frames = torch.from_numpy(_scaled(pool.frames, *self.scales["see"])).to(self.device)
+        self.texts = torch.from_numpy(_scaled(pool.texts, *self.scales["read"])).to(self.device)
         # one kernel for all weights
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=True
@@ -92,6 +105,30 @@ class Trainer:
             given = self.network.judge(torch.cat([seen, seen]), told)
         counts = torch.cat([torch.ones_like(other), (other >= 0).long()])
         return progress_loss(given, torch.cat([progress, torch.zeros_like(progress)]), counts)
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """The tensors of a network that reads features as they are, rounded to float16."""
+        held = {name: tensor.detach().cpu().double().numpy() for name, tensor in self.network.state_dict().items()}
+        for name, (centre, spread) in self.scales.items():
+            held[f"{name}.weight"] = held[f"{name}.weight"] / spread
+            held[f"{name}.bias"] = held[f"{name}.bias"] - held[f"{name}.weight"] @ centre
+        return {name: tensor.astype(np.float16).astype(np.float32) for name, tensor in held.items()}
+
+
+def _scale(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and spread of each column of (N, D), (D,) each. A column that hardly changes is not blown up."""
+    blocks = np.array_split(rows, max(1, len(rows) // _ROWS))
+    centre = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)
+    square = sum(((block - centre) ** 2).sum(axis=0) for block in blocks) / len(rows)
+    spread = np.sqrt(square)
+    return centre, np.maximum(spread, max(_LEAST * spread.mean(), 1e-6))
+
+
+def _scaled(rows: NDArray[Any], centre: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[Any]:
+    made = np.empty_like(rows)
+    for start in range(0, len(rows), _ROWS):
+        made[start : start + _ROWS] = (rows[start : start + _ROWS] - centre) / spread
+    return made
 
 
 def rate(settings: Settings, step: int) -> float:
@@ -135,7 +172,7 @@ def fit(
                 if state is not None:
                     _save(trainer, state, identity, losses)
                 bar.set_postfix(loss=f"{losses[-1]:.4f}")
-    return Trained(trainer.network.eval(), tuple(losses))
+    return Trained(dimensions, trainer.weights(), tuple(losses))
 
 
 def _epoch(trainer: Trainer, epoch: int, bar: Any) -> float:

@@ -203,6 +203,7 @@ def edit(folder: Path, **changes: Any) -> None:
         ({"dimensions": {"heads": 5}}, "there is no network of 2 layers, 5 heads"),
         ({"dimensions": {"width": 10**9, "heads": 1}}, "there is no network"),
         ({"dimensions": {"frame": 768}}, "the network reads vectors of 768 and 384 numbers, its features have 2880"),
+        ({"dimensions": {"dropout": 1.0}}, "dropout 1.0"),
         ({"features": {"frames_id": "f" * 64}}, "trained on features with frames_id 'ffff"),
         ({"loss": "low"}, "is no card of this format"),
     ],

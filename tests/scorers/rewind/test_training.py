@@ -12,7 +12,8 @@ from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.scorers.rewind import training
 from bad_robot_behavior.scorers.rewind.dataset import Batch, Pool, Trajectory
 from bad_robot_behavior.scorers.rewind.features import FeaturePair
-from bad_robot_behavior.scorers.rewind.model import Dimensions, Network, pick_device, progress_loss
+from bad_robot_behavior.scorers.rewind.judge import Dimensions, judge, shapes, thinned
+from bad_robot_behavior.scorers.rewind.model import Network, pick_device, progress_loss
 from bad_robot_behavior.scorers.rewind.training import Settings, Trainer, fit, rate
 
 PAIR = FeaturePair(
@@ -81,13 +82,13 @@ def test_a_step_has_the_loss_of_the_published_batch(pool: Pool) -> None:
     trainer.network.eval()
     drawn = pool.draw(5, np.random.default_rng(3))
     batch = Batch(frames=drawn.frames, text=drawn.text, progress=drawn.progress, other=np.array([1, -1, 0, 3, -1]))
-    clips = torch.from_numpy(pool.frames[batch.frames]).float()
+    clips, texts = trainer.frames[torch.from_numpy(batch.frames)].float(), trainer.texts
     rows = []
     for i in range(5):
-        own = trainer.network(clips[i : i + 1], torch.from_numpy(pool.texts[batch.text[i : i + 1]]))
+        own = trainer.network(clips[i : i + 1], texts[batch.text[i : i + 1]])
         rows.append(((own - torch.from_numpy(batch.progress[i]))[:, 1:] ** 2).mean())
         if batch.other[i] >= 0:
-            other = trainer.network(clips[i : i + 1], torch.from_numpy(pool.texts[batch.other[i : i + 1]]))
+            other = trainer.network(clips[i : i + 1], texts[batch.other[i : i + 1]])
             rows.append((other[:, 1:] ** 2).mean())
     assert len(rows) == 8
     assert trainer.loss(batch).item() == pytest.approx(torch.stack(rows).mean().item(), rel=1e-5)
@@ -106,13 +107,64 @@ def test_the_rate_falls_by_cosine_and_then_stays() -> None:
         schedule.step()
 
 
-def weights(trained: training.Trained) -> dict[str, torch.Tensor]:
-    return dict(trained.network.state_dict())
-
-
 def same(a: training.Trained, b: training.Trained) -> bool:
-    pairs = zip(weights(a).values(), weights(b).values(), strict=True)
-    return a.loss == b.loss and all(torch.equal(x, y) for x, y in pairs)
+    pairs = zip(a.weights.values(), b.weights.values(), strict=True)
+    return a.loss == b.loss and all(np.array_equal(x, y) for x, y in pairs)
+
+
+def test_what_is_kept_reads_features_as_they_are(pool: Pool) -> None:
+    """Centred and scaled for the training, and taken back into the weights: the same values from the raw features."""
+    pool.frames[:, 1] = pool.frames[:, 1] * 30 + 100
+    pool.frames[:, 2] = 7  # a column that never changes
+    trainer = Trainer(pool, TINY, Settings(rate=1e-2), "cpu")
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        trainer.step(pool.draw(8, rng), number)
+    with torch.inference_mode():
+        inside = trainer.network.eval()(trainer.frames[None, :8].float(), trainer.texts[:1])
+        network = Network(TINY).eval()
+        network.load_state_dict({name: torch.from_numpy(held) for name, held in trainer.weights().items()})
+        outside = network(torch.from_numpy(pool.frames[None, :8]).float(), torch.from_numpy(pool.texts[:1]))
+    torch.testing.assert_close(outside, inside, atol=5e-3, rtol=0)
+    assert (trainer.scales["see"][1] > 0).all()
+
+
+@pytest.mark.parametrize("dimensions", [TINY, Dimensions(frame=6, text=4, width=20, heads=5, layers=3, inner=24)])
+def test_judging_without_torch_is_the_same(dimensions: Dimensions) -> None:
+    network = Network(dimensions).eval()
+    frames, text = torch.randn(16, 6), torch.randn(4)
+    weights = {name: tensor.double().numpy() for name, tensor in network.state_dict().items()}
+    assert {name: held.shape for name, held in weights.items()} == shapes(dimensions)
+    shown = np.random.default_rng(0).integers(0, 16, (70, 9))
+    with torch.inference_mode():
+        wanted = network(frames[shown], text.expand(70, -1))[:, -1]
+    found = judge(weights, dimensions, frames.double().numpy(), text.double().numpy(), shown)
+    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
+    assert found.std() > 1e-4
+
+
+def test_a_thinned_network_is_one_that_dropout_trains() -> None:
+    """Each unit of each dropout of the training, but that of attention weights, is left out or gives more."""
+    network = Network(TINY).eval()
+    weights = {name: tensor.double().numpy() for name, tensor in network.state_dict().items()}
+    frames, text, shown = torch.randn(9, 6), torch.randn(4), np.arange(9)[None]
+    made = thinned(weights, TINY, np.random.default_rng(3))
+
+    masks = np.random.default_rng(3)
+    layers = network.transformer.layers
+    dropouts = [part for layer in layers for part in (layer.dropout1, layer.dropout, layer.dropout2)]
+    for dropout, units in [*zip(dropouts, [16, 32, 16] * 2, strict=True), (network.head[3], 8)]:
+        mask = torch.from_numpy((masks.random(units) >= TINY.dropout) / (1 - TINY.dropout)).float()
+        dropout.register_forward_hook(lambda module, given, out, mask=mask: out * mask)
+    torch.backends.mha.set_fastpath_enabled(False)  # it has no dropouts to hook into
+    try:
+        with torch.no_grad():
+            wanted = network(frames[None], text[None])[0, -1]
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    found = judge(made, TINY, frames.double().numpy(), text.double().numpy(), shown)
+    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
+    assert judge(weights, TINY, frames.double().numpy(), text.double().numpy(), shown) != pytest.approx(found)
 
 
 def test_a_seed_is_a_training(pool: Pool) -> None:
