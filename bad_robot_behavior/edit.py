@@ -22,12 +22,11 @@ from tqdm import tqdm
 
 from bad_robot_behavior import __version__, media
 from bad_robot_behavior.errors import BadRobotError
-from bad_robot_behavior.schema import Role, Rollout, RolloutRow, SourceSettings, Video
+from bad_robot_behavior.schema import ROLES, Role, Rollout, RolloutRow, SourceSettings, Video
 from bad_robot_behavior.schema.synthetic_file import FORMAT, Episode, Pair, Scene, SyntheticSet
 from bad_robot_behavior.schema.trajectory_file import write_members
 from bad_robot_behavior.synthesis.edits import EDITS, SHORTEST, Edit, Original, partner
 
-ROLES: tuple[Role, ...] = ("exterior_1", "exterior_2", "wrist")
 LABELS = "ABCDEFGH"
 ORIGINAL = "original"
 _AT_ONCE = 64  # frames in memory

@@ -22,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bad_robot_behavior.synthesis.renderer import CAMERAS, choose
+from bad_robot_behavior.schema import ROLES
+from bad_robot_behavior.synthesis.renderer import choose
 
 FRAMES = 20  # drawn by the bare renderer after each scene, from each camera
 
@@ -104,7 +105,7 @@ def main() -> None:
             rollouts += made.rollouts
             world = World(find_task(one.task), one.seed)
             bare += bare_seconds(world, settings.width, settings.height, FRAMES)
-            bare_frames += FRAMES * len(CAMERAS)
+            bare_frames += FRAMES * len(ROLES)
     ours = spent["probe"] + spent["record"]
     rest = total - clock.physics - clock.rendering - clock.encoding
     shares = {

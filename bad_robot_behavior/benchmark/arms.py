@@ -18,7 +18,7 @@ import numpy as np
 from bad_robot_behavior.benchmark.predictions import describe
 from bad_robot_behavior.errors import ReleaseError
 from bad_robot_behavior.media.fingerprint import near_duplicates
-from bad_robot_behavior.schema import Record, Role, SplitName, SplitSettings
+from bad_robot_behavior.schema import ROLES, Record, Role, SplitName, SplitSettings
 
 if TYPE_CHECKING:
     from bad_robot_behavior.builder.loader import Release
@@ -230,7 +230,7 @@ def _failure(row: dict[str, Any], frames: int) -> Demo:
 
 def _success(row: dict[str, Any], frames: int) -> Demo:
     """GVL gives in-context frames the progress i / (T - 1), rounded to whole percents (arXiv 2411.04549)."""
-    role = next(name for name in ("exterior_1", "exterior_2", "wrist") if row["videos"][name] is not None)
+    role = next(name for name in ROLES if row["videos"][name] is not None)
     last = row["videos"][role]["num_frames"] - 1
     index = _spaced(last + 1, frames)
     return _demo(row, _SUCCEEDED, role, index, [round(i / max(last, 1), 2) for i in index])

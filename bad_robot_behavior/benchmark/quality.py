@@ -9,7 +9,7 @@ had been a coin's. That control needs no coin: with a fair one, a pair keeps a s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 import numpy as np
@@ -24,13 +24,13 @@ from bad_robot_behavior.schema import (
     Preference,
     RewardQuality,
     RewardSample,
+    Selection,
     TaskCategory,
 )
 
 if TYPE_CHECKING:
     from bad_robot_behavior.builder.loader import Release
 
-Selection = Literal["paired", "all_pairs"]
 _DIGITS = 10
 _CATEGORIES: tuple[str, ...] = get_args(TaskCategory)
 

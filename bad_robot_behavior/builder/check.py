@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from bad_robot_behavior.builder.features import ROLES, SPLITS, TABLES, VIDEO_CONFIG
+from bad_robot_behavior.builder.features import SPLITS, TABLES, VIDEO_CONFIG
 from bad_robot_behavior.builder.leakage import SPLIT_COLUMNS, LeakKind, item_of, leaks
 from bad_robot_behavior.builder.loader import Release
 from bad_robot_behavior.builder.reading import MANIFEST, inside, parquet_files, read_manifest
 from bad_robot_behavior.errors import MediaError, ReleaseError
-from bad_robot_behavior.schema import Defect, ReleaseManifest, Rule, SplitSettings, rule, shorten
+from bad_robot_behavior.schema import ROLES, Defect, ReleaseManifest, Rule, SplitSettings, rule, shorten
 from bad_robot_behavior.schema.split_item import SplitItem
 from bad_robot_behavior.schema.validate import validate_table
 

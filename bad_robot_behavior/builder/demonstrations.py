@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bad_robot_behavior.builder.features import ROLES
-from bad_robot_behavior.schema import CurveKind, Demonstration, RewardCurve, Role, Rollout, stable_id
+from bad_robot_behavior.schema import ROLES, CurveKind, Demonstration, RewardCurve, Role, Rollout, stable_id
 
 
 def demonstrations(rollout: Rollout, num_frames: int) -> Iterator[Demonstration]:
@@ -80,5 +79,5 @@ def _chosen_curve(rollout: Rollout) -> RewardCurve | None:
 def _first_role(rollout: Rollout) -> Role | None:
     for role in ROLES:
         if getattr(rollout.videos, role) is not None:
-            return role  # type: ignore[return-value]
+            return role
     return None

@@ -25,7 +25,6 @@ DEFAULT_CONFIG = "rollouts"
 VIDEO_CONFIG = "videos"
 CONFIGS = (*TABLES, VIDEO_CONFIG)
 SPLITS = ("train", "validation", "test")
-ROLES = ("exterior_1", "exterior_2", "wrist")
 
 # Without this note `datasets` reads the struct as a struct; with it, as a Video that it can decode.
 _VIDEO_FEATURES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,6 @@ from bad_robot_behavior.builder.features import (
     CONFIGS,
     DEFAULT_CONFIG,
     REJECTION_SCHEMA,
-    ROLES,
     SPLITS,
     TABLES,
     VIDEO_CONFIG,
@@ -25,9 +24,7 @@ from bad_robot_behavior.builder.features import (
 from bad_robot_behavior.builder.reading import MANIFEST, RowFile, check_bytes, inside, parquet_files, read_manifest
 from bad_robot_behavior.builder.shards import VideoIndex
 from bad_robot_behavior.errors import ReleaseError
-
-if TYPE_CHECKING:
-    from bad_robot_behavior.schema import ReleaseManifest
+from bad_robot_behavior.schema import ROLES, ReleaseManifest
 
 DEFAULT_NAME = "bad-robot-behavior"
 _MAX_VIDEO = 1 << 30  # bytes; as in media, which reading a table need not load

@@ -12,11 +12,11 @@ from typing import Literal, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bad_robot_behavior.builder.features import ROLES, VIDEO_CONFIG, VIDEO_SCHEMA
+from bad_robot_behavior.builder.features import VIDEO_CONFIG, VIDEO_SCHEMA
 from bad_robot_behavior.builder.shards import INDEX, INDEX_SCHEMA, Written, locate
 from bad_robot_behavior.builder.tables import SplitWriter, open_writer
 from bad_robot_behavior.errors import ReleaseError
-from bad_robot_behavior.schema import PackageSettings, Role, RolloutRow, Video
+from bad_robot_behavior.schema import ROLES, PackageSettings, Role, RolloutRow, Video
 
 FILES_LIMIT = 2000
 """Rollouts up to which `videos: auto` means mp4 files; docs/release.md has the measurements."""
@@ -56,7 +56,7 @@ def views(rollout: RolloutRow) -> Iterator[tuple[Role, Video]]:
     for role in ROLES:
         video = getattr(rollout.videos, role)
         if video is not None:
-            yield role, video  # type: ignore[misc]
+            yield role, video
 
 
 class VideoFiles:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bad_robot_behavior import media
+from bad_robot_behavior.curation.refusal import Refusal
 from bad_robot_behavior.curation.stage import Store, sha256_file
 from bad_robot_behavior.errors import MediaError
-from bad_robot_behavior.schema import Rejection, Role, Rollout, Rule, ScreenSettings, Video, reject, rule
+from bad_robot_behavior.schema import ROLES, Rejection, Rollout, Rule, ScreenSettings, Video, reject, rule
 
 __all__ = ["DUPLICATE", "FINGERPRINT_FRAMES", "Duplicates", "Screen", "fingerprint_distance"]
 
@@ -70,7 +71,6 @@ DUPLICATE = rule(
     cure="Remove one of the copies from the sources.",
 )
 
-ROLES: tuple[Role, ...] = ("exterior_1", "exterior_2", "wrist")
 FINGERPRINT_FRAMES = 8
 # Seconds of failures and curves are frames over fps. Labels are no finer than this, and containers round each time.
 _MAX_DRIFT_S = 0.1
@@ -78,15 +78,8 @@ _MAX_DRIFT_FRAMES = 2.0
 _ALGORITHM = 1  # raise it when hash or fingerprint are computed in another way: finished shards are then done again
 
 
-class _BadVideo(Exception):
-    def __init__(self, rule: Rule, detail: str) -> None:
-        self.rule = rule
-        self.detail = detail
-        super().__init__(detail)
-
-
 class _Bad(msgspec.Struct, frozen=True, tag=True):
-    """What `_BadVideo` says, on its way out of the other process."""
+    """What `Refusal` says, on its way out of the other process."""
 
     rule: Rule
     detail: str
@@ -122,8 +115,8 @@ class Screen:
                 continue
             try:
                 seen.append(_look_contained(video, self.settings))
-            except _BadVideo as bad:
-                return reject(rollout, "screen", bad.rule, f"{role}: {bad.detail}")
+            except Refusal as bad:
+                return reject(rollout, "screen", bad.rule, f"{role}: {bad.reason}")
             except MediaError as error:
                 # without the path: a folder's name can be a person's
                 return reject(rollout, "screen", UNDECODABLE, f"{role}: broke at {error.where}: {error.reason}")
@@ -178,7 +171,7 @@ def _look_contained(video: Video, settings: ScreenSettings) -> _Seen:
     """As `_look`, in a process of its own: this is where every frame of a stranger's video is decoded first."""
     found = media.contained(__name__, "look", video.path or "", video, settings, returns=_Seen | _Bad)  # type: ignore[arg-type]
     if isinstance(found, _Bad):
-        raise _BadVideo(found.rule, found.detail)
+        raise Refusal(found.rule, found.detail)
     return found
 
 
@@ -186,19 +179,19 @@ def look(path: str, video: Video, settings: ScreenSettings) -> _Seen | _Bad:
     """What `_look` tells, as data. `path` is that of the record."""
     try:
         return _look(video, settings)
-    except _BadVideo as bad:
-        return _Bad(bad.rule, bad.detail)
+    except Refusal as bad:
+        return _Bad(bad.rule, bad.reason)
 
 
 def _look(video: Video, settings: ScreenSettings) -> _Seen:
     """Everything this stage wants to know of one video, in one pass over its frames."""
     claimed = video.num_frames / video.fps
     if claimed < settings.min_duration_s:
-        raise _BadVideo(TOO_SHORT, f"{claimed:.3f} s; at least {settings.min_duration_s:g} s are wanted")
+        raise Refusal(TOO_SHORT, f"{claimed:.3f} s; at least {settings.min_duration_s:g} s are wanted")
     if claimed > settings.max_duration_s:
-        raise _BadVideo(TOO_LONG, f"{claimed:.3f} s; at most {settings.max_duration_s:g} s are wanted")
+        raise Refusal(TOO_LONG, f"{claimed:.3f} s; at most {settings.max_duration_s:g} s are wanted")
     if video.path is None:
-        raise _BadVideo(UNDECODABLE, "there is no file")
+        raise Refusal(UNDECODABLE, "there is no file")
     wanted = _eight(video.num_frames)
     content = hashlib.sha256()
     prints: dict[int, str] = {}
@@ -230,16 +223,16 @@ def _look(video: Video, settings: ScreenSettings) -> _Seen:
             break
     if count != video.num_frames:
         found = "more" if count > video.num_frames else str(count)
-        raise _BadVideo(CHANGED, f"{video.num_frames} frames were counted before, now there are {found}")
+        raise Refusal(CHANGED, f"{video.num_frames} frames were counted before, now there are {found}")
     if black:
-        raise _BadVideo(BLACK, f"all {count} frames are darker than {settings.black_luma:g} of 255")
+        raise Refusal(BLACK, f"all {count} frames are darker than {settings.black_luma:g} of 255")
     if frozen:
-        raise _BadVideo(FROZEN, f"all {count} frames are the same" if count > 1 else "there is one frame only")
+        raise Refusal(FROZEN, f"all {count} frames are the same" if count > 1 else "there is one frame only")
     if drift > max(_MAX_DRIFT_S, _MAX_DRIFT_FRAMES / video.fps):
-        raise _BadVideo(VARIABLE_RATE, f"a frame is {drift:.3f} s from where {video.fps:g} fps put it")
+        raise Refusal(VARIABLE_RATE, f"a frame is {drift:.3f} s from where {video.fps:g} fps put it")
     raw = sha256_file(Path(video.path))
     if raw != video.sha256:
-        raise _BadVideo(CHANGED, "the bytes are not those that the source read")
+        raise Refusal(CHANGED, "the bytes are not those that the source read")
     return _Seen(raw, content.hexdigest(), "".join(prints[i] for i in wanted))
 
 

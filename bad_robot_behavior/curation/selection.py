@@ -8,15 +8,13 @@ model knows: the quality report shows that by its control.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior.schema import Preference, Rollout, SampleVerdict
+from bad_robot_behavior.schema import Preference, Rollout, SampleVerdict, Selection
 
-Selection = Literal["paired", "all_pairs"]
 Value = NDArray[np.float64]
 
 _DECIMALS = 9  # returns that agree so far are equal: the means of equal numbers may differ in their last bit

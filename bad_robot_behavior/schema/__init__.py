@@ -15,9 +15,11 @@ from bad_robot_behavior.schema.recipe import (
     ScrubSettings,
     SourceSettings,
     SplitSettings,
+    TextOnScreenSettings,
     read_recipe,
 )
 from bad_robot_behavior.schema.records import (
+    ROLES,
     SCHEMA_VERSION,
     Agreement,
     AnnotatorType,
@@ -43,6 +45,7 @@ from bad_robot_behavior.schema.records import (
     Provenance,
     Record,
     Rejection,
+    RejectionSubject,
     ReleaseFile,
     ReleaseManifest,
     RewardCurve,
@@ -52,6 +55,7 @@ from bad_robot_behavior.schema.records import (
     Rollout,
     RolloutRow,
     SampleVerdict,
+    Selection,
     Session,
     Severity,
     SplitName,
@@ -65,6 +69,7 @@ from bad_robot_behavior.schema.rules import Defect, Rule, all_rules, reject, rul
 from bad_robot_behavior.schema.task import task_category
 
 __all__ = [
+    "ROLES",
     "SCHEMA_VERSION",
     "Agreement",
     "AnnotatorType",
@@ -99,6 +104,7 @@ __all__ = [
     "Recipe",
     "Record",
     "Rejection",
+    "RejectionSubject",
     "ReleaseFile",
     "ReleaseManifest",
     "RewardCurve",
@@ -112,6 +118,7 @@ __all__ = [
     "SampleVerdict",
     "ScreenSettings",
     "ScrubSettings",
+    "Selection",
     "Session",
     "Severity",
     "SourceSettings",
@@ -119,6 +126,7 @@ __all__ = [
     "SplitSettings",
     "Synthetic",
     "TaskCategory",
+    "TextOnScreenSettings",
     "Trajectory",
     "Video",
     "Videos",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from bad_robot_behavior.schema import taxonomy
+from bad_robot_behavior.schema.records import ROLES
 from bad_robot_behavior.schema.rules import Rule, rule
 
 NO_VIDEO = rule(
@@ -113,7 +114,6 @@ class Finding(NamedTuple):
 
 
 Check = Callable[[dict[str, Any]], Iterator[Finding]]
-ROLES = ("exterior_1", "exterior_2", "wrist")
 _SUCCESSES = ("success", "success_suboptimal", "success_side_effect")
 
 

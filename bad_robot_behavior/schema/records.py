@@ -10,7 +10,7 @@ rewards lie in [-1, 1]; hashes are lower-case hex SHA-256.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -37,6 +37,7 @@ Positive = Annotated[float, Meta(gt=0)]
 Text = Annotated[str, Meta(min_length=1)]
 
 Role = Literal["exterior_1", "exterior_2", "wrist"]
+ROLES: tuple[Role, ...] = get_args(Role)
 TaskCategory = Literal["pick_place", "push_pull", "open_close", "stack", "reorient", "pour", "tool_use", "other"]
 Outcome = Literal["success", "success_suboptimal", "success_side_effect", "failure", "unknown"]
 Severity = Literal["none", "low", "medium", "catastrophic"]
@@ -44,6 +45,7 @@ AnnotatorType = Literal["human", "llm", "simulator", "rule"]
 CurveKind = Literal["progress", "reward"]
 CurveProvenance = Literal["self_distilled", "sampled", "simulator", "human", "edit"]
 Choice = Literal["a", "b", "tie"]
+Selection = Literal["paired", "all_pairs"]
 SampleVerdict = Literal["kept", "smaller_margin", "disagrees", "unreadable", "not_usable"]
 Stage = Literal["source", "screen", "license", "scrub", "distill", "reward", "split", "package"]
 SplitName = Literal["train", "validation", "test"]
@@ -206,7 +208,7 @@ class RewardQuality(Record, frozen=True, kw_only=True):
 
     scorer: Text
     model: Text
-    selection: Literal["paired", "all_pairs"]
+    selection: Selection
     samples: Annotated[Count, Meta(description="answers drawn for each rollout (m)")]
     rollouts: Count
     sessions: Count

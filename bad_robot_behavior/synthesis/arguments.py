@@ -6,8 +6,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from bad_robot_behavior.schema import ROLES, Role
 from bad_robot_behavior.synthesis.faults import FAULTS
-from bad_robot_behavior.synthesis.renderer import CAMERAS, Camera
 from bad_robot_behavior.synthesis.run import check
 from bad_robot_behavior.synthesis.scene import Settings
 from bad_robot_behavior.synthesis.tasks import SynthesisError
@@ -24,7 +24,7 @@ def settings(
     seeds: str,
     per_scene: int | None = None,
     number: int | None = None,
-    cameras: str = ",".join(CAMERAS),
+    cameras: str = ",".join(ROLES),
     size: str = "224x224",
     steps_per_frame: int = 4,
     roboarena: bool = False,
@@ -58,14 +58,14 @@ def _names(text: str, legal: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
-def _cameras(text: str) -> tuple[Camera, ...]:
-    given = _names(text, CAMERAS)
+def _cameras(text: str) -> tuple[Role, ...]:
+    given = _names(text, ROLES)
     for name in given:
-        if name not in CAMERAS:
-            near = difflib.get_close_matches(name, CAMERAS, n=1, cutoff=0.4)
+        if name not in ROLES:
+            near = difflib.get_close_matches(name, ROLES, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise SynthesisError(f"there is no camera {name!r}{hint} Cameras: {', '.join(CAMERAS)}")
-    return tuple(camera for camera in CAMERAS if camera in given)
+            raise SynthesisError(f"there is no camera {name!r}{hint} Cameras: {', '.join(ROLES)}")
+    return tuple(camera for camera in ROLES if camera in given)
 
 
 def _pair(text: str, what: str, between: str, legal: str) -> tuple[int, int]:

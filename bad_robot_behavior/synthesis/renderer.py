@@ -16,19 +16,18 @@ import sys
 import weakref
 from collections import OrderedDict
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bad_robot_behavior.errors import BadRobotError, require
+from bad_robot_behavior.schema import ROLES, Role
 from bad_robot_behavior.synthesis.tasks import View
 
 if TYPE_CHECKING:
     from bad_robot_behavior.synthesis.world import World
 
-Camera = Literal["exterior_1", "exterior_2", "wrist"]
-CAMERAS: tuple[Camera, ...] = ("exterior_1", "exterior_2", "wrist")
 
 LIBRARIES = ("egl", "osmesa")
 NEITHER = "neither EGL nor OSMesa can draw here;"
@@ -122,14 +121,14 @@ class Renderer:
         self._option = library.MjvOption()
         self._rect = library.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
-        self._cameras = {name: self._camera(name, model, view) for name in CAMERAS}
+        self._cameras = {name: self._camera(name, model, view) for name in ROLES}
         _open.add(self)
         _close_at_exit()
 
     def __del__(self) -> None:
         self.close()
 
-    def _camera(self, name: Camera, model: Any, view: View) -> Any:
+    def _camera(self, name: Role, model: Any, view: View) -> Any:
         camera = self._mujoco.MjvCamera()
         if name == "wrist":
             camera.type = self._mujoco.mjtCamera.mjCAMERA_FIXED
@@ -138,10 +137,10 @@ class Renderer:
         camera.type = self._mujoco.mjtCamera.mjCAMERA_FREE
         camera.lookat[:] = view.lookat
         camera.distance, camera.elevation = view.distance, view.elevation
-        camera.azimuth = view.azimuth[CAMERAS.index(name)]
+        camera.azimuth = view.azimuth[ROLES.index(name)]
         return camera
 
-    def draw(self, model: Any, data: Any, camera: Camera) -> NDArray[np.uint8]:
+    def draw(self, model: Any, data: Any, camera: Role) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 RGB of the state in `data`; a new array each time."""
         library = self._mujoco
         self._gl.make_current()
@@ -168,7 +167,7 @@ class Studio:
         self.width, self.height = width, height
         self._renderers: OrderedDict[Any, Renderer] = OrderedDict()
 
-    def draw(self, world: World, camera: Camera) -> NDArray[np.uint8]:
+    def draw(self, world: World, camera: Role) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 RGB of the world as it is now; a new array each time."""
         # What OpenGL keeps are meshes and textures, which are the same in all variants of a model.
         key = (world.variant.xml, world.task.view)

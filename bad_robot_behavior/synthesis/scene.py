@@ -18,11 +18,10 @@ import msgspec
 import numpy as np
 
 from bad_robot_behavior.errors import MediaError
-from bad_robot_behavior.schema import Choice
+from bad_robot_behavior.schema import ROLES, Choice, Role
 from bad_robot_behavior.schema.synthetic_file import Dropped, Episode, Pair, Scene
 from bad_robot_behavior.synthesis.faults import find_fault
 from bad_robot_behavior.synthesis.feedback import Nouns, pair_feedback, scene_feedback
-from bad_robot_behavior.synthesis.renderer import Camera
 from bad_robot_behavior.synthesis.replay import run_expert, run_fault
 from bad_robot_behavior.synthesis.tasks import find_task
 from bad_robot_behavior.synthesis.trace import Trace
@@ -58,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     number: int | None = None
     per_scene: int | None = None
     """How many of the faults are tried in each scene, drawn by its seed; None: all."""
-    cameras: tuple[Camera, ...] = ("exterior_1", "exterior_2", "wrist")
+    cameras: tuple[Role, ...] = ROLES
     width: int = 224
     height: int = 224
     steps_per_frame: int = 4

@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from bad_robot_behavior import media
-from bad_robot_behavior.schema import Column
+from bad_robot_behavior.schema import Column, Role
 from bad_robot_behavior.schema.trajectory_file import Arrays, members_of, write_members
-from bad_robot_behavior.synthesis.renderer import Camera, Studio
+from bad_robot_behavior.synthesis.renderer import Studio
 from bad_robot_behavior.synthesis.trace import Trace
 from bad_robot_behavior.synthesis.truth import Truth
 from bad_robot_behavior.synthesis.world import World
@@ -52,7 +52,7 @@ def studio(width: int, height: int) -> Studio:
 
 
 @contextlib.contextmanager
-def filming(folder: Path, studio: Studio, cameras: Sequence[Camera], fps: float, clock: Clock) -> Iterator[Any]:
+def filming(folder: Path, studio: Studio, cameras: Sequence[Role], fps: float, clock: Clock) -> Iterator[Any]:
     """A `watch` for `replay`: each call adds one frame of each camera to `<folder>/<camera>.mp4`. No frame is kept."""
     with contextlib.ExitStack() as stack:
         reels = {

@@ -212,7 +212,7 @@ def test_frames_are_the_same_up_to_injection_and_on_a_replay(pick_place: tuple[W
     frames: list[str] = []
 
     def watch(world: World) -> None:
-        pictures = [studio.draw(world, camera) for camera in renderer.CAMERAS]
+        pictures = [studio.draw(world, camera) for camera in renderer.ROLES]
         assert all(picture.shape == (48, 64, 3) and picture.std() > 5 for picture in pictures)
         frames.append(hashlib.sha256(b"".join(picture.tobytes() for picture in pictures)).hexdigest())
 

@@ -15,6 +15,7 @@ import msgspec
 from tqdm import tqdm
 
 from bad_robot_behavior import __version__
+from bad_robot_behavior.curation.refusal import rejection
 from bad_robot_behavior.curation.sources.consent import FILE as CONSENT
 from bad_robot_behavior.curation.sources.consent import Consent, read_consent
 from bad_robot_behavior.curation.sources.lab_files import Loaded, LoadedRollout, load, mp4_files, remains
@@ -253,16 +254,8 @@ class Folder:
         detail = f"{place}{' ' + first.field if first.field else ''}: {first.message}"
         if first.legal is not None:
             detail += f"; legal: {first.legal}"
-        return Rejection(
-            subject=kind,
-            subject_id=subject_id,
-            session_id=session_id(self.name, session),
-            source=self.name,
-            source_ref=printable(ref),
-            stage="source",
-            code=first.rule,
-            detail=detail + _more(len(defects)),
-        )
+        detail += _more(len(defects))
+        return rejection(self.name, session, kind, subject_id, printable(ref), first.rule, detail)
 
     def examine(self) -> tuple[list[Defect], list[Rollout]]:
         """As `check`, and the rollouts that could be read, whose videos are still to be screened."""

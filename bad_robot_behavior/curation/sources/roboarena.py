@@ -13,12 +13,12 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from bad_robot_behavior.curation.refusal import Refusal, rejection
 from bad_robot_behavior.curation.sources.lab_yaml import printable
 from bad_robot_behavior.curation.sources.roboarena_metadata import (
     Metadata,
-    Refusal,
     check_printable,
     read_mapping,
     read_metadata,
@@ -27,7 +27,7 @@ from bad_robot_behavior.curation.sources.roboarena_metadata import (
 from bad_robot_behavior.curation.sources.roboarena_session import SessionReader
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import SourceError
-from bad_robot_behavior.schema import Rejection, Rollout, Rule, SourceSettings, Synthetic, rule, session_id
+from bad_robot_behavior.schema import Rejection, Rollout, SourceSettings, Synthetic, rule, session_id
 from bad_robot_behavior.schema.plain_yaml import YamlError, read_yaml
 
 LEAVES_DUMP = rule(
@@ -101,7 +101,8 @@ class RoboArena:
         except Refusal as refusal:
             count = sum(len(paths) for paths in folders.values())
             reason = f"{refusal.reason}; folders of rollouts: {count}" if count else refusal.reason
-            yield self.rejection("session", session_id(self.name, session), session, session, refusal.rule, reason)
+            whole = session_id(self.name, session)
+            yield rejection(self.name, session, "session", whole, session, refusal.rule.id, reason)
             lettered = {letter: paths for letter, paths in folders.items() if _FOLDER.match(paths[0].name)}
             yield from SessionReader(self, session, remains(data), lettered, store).refuse(refusal)
             return
@@ -154,27 +155,6 @@ class RoboArena:
         """Raises Refusal (roboarena.leaves_dump)."""
         if not path.resolve().is_relative_to(self._folder.resolve()):
             raise Refusal(LEAVES_DUMP, "a file or folder is a link that leads out of the dump")
-
-    def rejection(
-        self,
-        subject: Literal["rollout", "session", "preference"],
-        subject_id: str,
-        session: str,
-        ref: str,
-        broken: Rule,
-        detail: str,
-    ) -> Rejection:
-        """`ref` is the source's own name of the subject; `detail` holds no text of the source."""
-        return Rejection(
-            subject=subject,
-            subject_id=subject_id,
-            session_id=session_id(self.name, session),
-            source=self.name,
-            source_ref=ref,
-            stage="source",
-            code=broken.id,
-            detail=detail,
-        )
 
 
 def _read_any(data: dict[Any, Any], folders: dict[str, list[Path]]) -> Metadata:

@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
+from bad_robot_behavior.curation.refusal import Refusal
 from bad_robot_behavior.curation.sources.lab_yaml import printable
-from bad_robot_behavior.schema import Choice, Rule, rule
+from bad_robot_behavior.schema import Choice, rule
 from bad_robot_behavior.schema.plain_yaml import YamlError, read_yaml
 
 METADATA_MISSING = rule(
@@ -74,15 +75,6 @@ BAD_PREFERENCE = rule(
 _MAX_STEPS = 1_000_000  # 18 hours at 15 Hz; the client stops at 400
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # tab and ends of lines are text
 _VALID = re.compile(r"^\s*VALID_SESSION\b", re.MULTILINE)  # INVALID_SESSION must not match
-
-
-class Refusal(Exception):
-    """A broken rule; the adapter makes a Rejection of it. `reason` quotes no text of the source."""
-
-    def __init__(self, rule: Rule, reason: str) -> None:
-        self.rule = rule
-        self.reason = reason
-        super().__init__(reason)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

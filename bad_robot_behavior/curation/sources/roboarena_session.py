@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from bad_robot_behavior import __version__, media
+from bad_robot_behavior.curation.refusal import Refusal, rejection
 from bad_robot_behavior.curation.sources.lab_yaml import printable
 from bad_robot_behavior.curation.sources.roboarena_metadata import (
     BAD_ENTRY,
     Entry,
     Metadata,
-    Refusal,
     check_printable,
     read_entry,
     read_preference,
@@ -192,9 +192,8 @@ class SessionReader:
     def _reject(
         self, subject: Literal["rollout", "preference"], subject_id: str, ref: str, refusal: Refusal
     ) -> Rejection:
-        return self.source.rejection(
-            subject, subject_id, self.session, f"{self.session}/{ref}", refusal.rule, refusal.reason
-        )
+        ref = f"{self.session}/{ref}"
+        return rejection(self.source.name, self.session, subject, subject_id, ref, refusal.rule.id, refusal.reason)
 
     def _preferences(self, there: set[str]) -> tuple[Preference, ...]:
         choice = read_preference(self.metadata.preference)

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from bad_robot_behavior.curation.refusal import Refusal
 from bad_robot_behavior.curation.sources.safe_pickle import (
     FOREIGN_OBJECT,
     TOO_LARGE,
     UNREADABLE,
-    Broken,
     Limits,
     array_from_bytes,
     checked_shape,
@@ -57,7 +57,7 @@ def read_npz(path: Path, limits: Limits | None = None) -> dict[str, Any]:
     limits = limits or Limits()
     try:
         return {name: _read_npy(data, limits) for name, data in _members(path, limits)}
-    except Broken as error:
+    except Refusal as error:
         raise NpzError(path, error.rule, error.reason) from None
 
 
@@ -65,24 +65,24 @@ def _members(path: Path, limits: Limits) -> list[tuple[str, bytes]]:
     try:
         _check_size(path, limits)
         if more_entries_than(path, limits.members):
-            raise Broken(TOO_LARGE, f"the archive has more than {limits.members} members")
+            raise Refusal(TOO_LARGE, f"the archive has more than {limits.members} members")
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
             _check_members(infos, limits)
             return [(info.filename.removesuffix(".npy"), _unpack(archive, info)) for info in infos]
     except OSError as error:
-        raise Broken(UNREADABLE, f"cannot be read: {error.strerror or type(error).__name__}") from error
+        raise Refusal(UNREADABLE, f"cannot be read: {error.strerror or type(error).__name__}") from error
     except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, ValueError, struct.error) as error:
-        raise Broken(UNREADABLE, "is not a whole zip archive") from error
+        raise Refusal(UNREADABLE, "is not a whole zip archive") from error
     except (NotImplementedError, RuntimeError) as error:
-        raise Broken(UNREADABLE, "the archive is encrypted or packed in a way that numpy does not write") from error
+        raise Refusal(UNREADABLE, "the archive is encrypted or packed in a way that numpy does not write") from error
 
 
 def _check_size(path: Path, limits: Limits) -> None:
     if not path.is_file():  # opening a pipe would wait for ever
-        raise Broken(UNREADABLE, "there is no regular file")
+        raise Refusal(UNREADABLE, "there is no regular file")
     if path.stat().st_size > limits.size_bytes:
-        raise Broken(TOO_LARGE, f"the file has more than {limits.size_bytes:,} bytes")
+        raise Refusal(TOO_LARGE, f"the file has more than {limits.size_bytes:,} bytes")
 
 
 def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -91,34 +91,34 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     with archive.open(info) as file:
         data = file.read(info.file_size)
     if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
-        raise Broken(UNREADABLE, "a member does not hold what the archive says of it")
+        raise Refusal(UNREADABLE, "a member does not hold what the archive says of it")
     return data
 
 
 def _check_members(infos: list[zipfile.ZipInfo], limits: Limits) -> None:
     if len(infos) > limits.members:
-        raise Broken(TOO_LARGE, f"the archive has {len(infos)} members, more than {limits.members}")
+        raise Refusal(TOO_LARGE, f"the archive has {len(infos)} members, more than {limits.members}")
     # No more than file_size bytes of a member are unpacked, so the sum of these is what is read.
     if sum(info.file_size for info in infos) > limits.size_bytes:
-        raise Broken(TOO_LARGE, f"the members unpack to more than {limits.size_bytes:,} bytes")
+        raise Refusal(TOO_LARGE, f"the members unpack to more than {limits.size_bytes:,} bytes")
     if len({info.filename for info in infos}) != len(infos):
-        raise Broken(UNREADABLE, "the archive has two members of one name")
+        raise Refusal(UNREADABLE, "the archive has two members of one name")
     for info in infos:
         if not info.filename.endswith(".npy"):
-            raise Broken(UNREADABLE, "the archive has a member that is not .npy")
+            raise Refusal(UNREADABLE, "the archive has a member that is not .npy")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise Broken(UNREADABLE, "the archive is packed in a way that numpy does not write")
+            raise Refusal(UNREADABLE, "the archive is packed in a way that numpy does not write")
 
 
 def _read_npy(data: bytes, limits: Limits) -> Any:
     header, body = _read_header(data)
     if set(header) != {"descr", "fortran_order", "shape"}:
-        raise Broken(UNREADABLE, "a member has a .npy header with other keys than it should")
+        raise Refusal(UNREADABLE, "a member has a .npy header with other keys than it should")
     descr = header["descr"]
     if descr == "|O":
         return load_object_array(body, limits)
     if not isinstance(descr, str) or not _DESCR.match(descr):
-        raise Broken(FOREIGN_OBJECT, "a member has a dtype other than numbers, text and objects")
+        raise Refusal(FOREIGN_OBJECT, "a member has a dtype other than numbers, text and objects")
     return array_from_bytes(body, np.dtype(descr), checked_shape(header["shape"]), header["fortran_order"] is True)
 
 
@@ -127,15 +127,15 @@ def _read_header(data: bytes) -> tuple[dict[Any, Any], bytes]:
     of a tokenizer with many ways to fail; those are not read here."""
     size = {b"\x01\x00": "<H", b"\x02\x00": "<I"}.get(data[6:8])
     if data[:6] != b"\x93NUMPY" or size is None:
-        raise Broken(UNREADABLE, "a member is not .npy of version 1.0 or 2.0")
+        raise Refusal(UNREADABLE, "a member is not .npy of version 1.0 or 2.0")
     try:
         (length,) = struct.unpack_from(size, data, 8)
         start = 8 + struct.calcsize(size)
         if length > _MAX_HEADER or start + length > len(data):
-            raise Broken(UNREADABLE, "a member has a .npy header that is cut or too long")
+            raise Refusal(UNREADABLE, "a member has a .npy header that is cut or too long")
         header = ast.literal_eval(data[start : start + length].decode("latin1").strip())
     except (struct.error, ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise Broken(UNREADABLE, "a member has no valid .npy header") from error
+        raise Refusal(UNREADABLE, "a member has no valid .npy header") from error
     if not isinstance(header, dict):
-        raise Broken(UNREADABLE, "a member has no valid .npy header")
+        raise Refusal(UNREADABLE, "a member has no valid .npy header")
     return header, data[start + length :]

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bad_robot_behavior.schema import Rule, rule
+from bad_robot_behavior.curation.refusal import Refusal
+from bad_robot_behavior.schema import rule
 
 UNREADABLE = rule(
     "npz.unreadable",
@@ -49,38 +50,30 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     depth: int = 16
 
 
-class Broken(Exception):
-    """A rule that was broken somewhere inside a file; `safe_npz.read_npz` adds the path."""
-
-    def __init__(self, rule: Rule, reason: str) -> None:
-        self.rule = rule
-        self.reason = reason
-
-
 def load_object_array(body: bytes, limits: Limits) -> Any:
-    """What a pickled object array holds: a list for one dimension, the one value for none. Raises Broken."""
+    """What a pickled object array holds: a list for one dimension, the one value for none. Raises Refusal."""
     value = _Pickle(body, limits).load()
     if type(value) is not _Array:
-        raise Broken(UNREADABLE, "an object array does not hold an array")
+        raise Refusal(UNREADABLE, "an object array does not hold an array")
     return _Resolver(limits).resolve(value, 0)
 
 
 def checked_shape(shape: Any) -> tuple[int, ...]:
     if type(shape) is not tuple or len(shape) > 8 or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
-        raise Broken(UNREADABLE, "an array has no valid shape")
+        raise Refusal(UNREADABLE, "an array has no valid shape")
     return shape
 
 
 def array_from_bytes(raw: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], fortran: bool) -> np.ndarray[Any, Any]:
     if math.prod(shape) * dtype.itemsize != len(raw):
-        raise Broken(UNREADABLE, f"an array of shape {shape} does not have its {len(raw):,} bytes")
+        raise Refusal(UNREADABLE, f"an array of shape {shape} does not have its {len(raw):,} bytes")
     if not raw:
         if math.prod(shape) > 1:  # of texts without a letter; numpy would make room for one letter each
-            raise Broken(UNREADABLE, f"an array of shape {shape} has no bytes")
+            raise Refusal(UNREADABLE, f"an array of shape {shape} has no bytes")
         try:
             return np.zeros(shape, dtype)
         except ValueError as error:  # a side of 0 beside others that are beyond all numbers
-            raise Broken(UNREADABLE, f"an array has the shape {shape}") from error
+            raise Refusal(UNREADABLE, f"an array has the shape {shape}") from error
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
 
 
@@ -89,16 +82,16 @@ class _Dtype:
 
     def __init__(self, code: Any) -> None:
         if type(code) is not str or not (code in ("O", "O8", "O4") or _NUMBER.match(code) or _WIDE.match(code)):
-            raise Broken(FOREIGN_OBJECT, "an array has a dtype other than numbers, text and objects")
+            raise Refusal(FOREIGN_OBJECT, "an array has a dtype other than numbers, text and objects")
         self.code = code
         self.order = "="
 
     def build(self, state: Any) -> None:
         # (version, byte order, subdtype, names, fields, itemsize, alignment, flags); 2 to 4 are None for plain types
         if type(state) is not tuple or len(state) != 8 or state[1] not in ("<", ">", "|", "="):
-            raise Broken(UNREADABLE, "a dtype has no valid state")
+            raise Refusal(UNREADABLE, "a dtype has no valid state")
         if any(part is not None for part in state[2:5]):
-            raise Broken(FOREIGN_OBJECT, "an array has a structured dtype")
+            raise Refusal(FOREIGN_OBJECT, "an array has a structured dtype")
         self.order = state[1]
 
     @property
@@ -119,22 +112,22 @@ class _Array:
 
     def build(self, state: Any) -> None:
         if type(state) is not tuple or len(state) != 5 or self.real is not None or self.items is not None:
-            raise Broken(UNREADABLE, "an array has no valid state")
+            raise Refusal(UNREADABLE, "an array has no valid state")
         _, shape, dtype, fortran, content = state
         self.fill(checked_shape(shape), dtype, bool(fortran), content)
 
     def fill(self, shape: tuple[int, ...], dtype: Any, fortran: bool, content: Any) -> None:
         if type(dtype) is not _Dtype:
-            raise Broken(UNREADABLE, "an array has no dtype")
+            raise Refusal(UNREADABLE, "an array has no dtype")
         self.shape = shape
         if dtype.is_object:
             if type(content) is not list or len(content) != math.prod(shape) or len(shape) > 1:
-                raise Broken(UNREADABLE, "an object array is not a list of its length")
+                raise Refusal(UNREADABLE, "an object array is not a list of its length")
             self.items = content
         elif type(content) is bytes:
             self.real = array_from_bytes(content, dtype.real(), shape, fortran)
         else:
-            raise Broken(UNREADABLE, "an array has no bytes")
+            raise Refusal(UNREADABLE, "an array has no bytes")
 
 
 class _Constructor:
@@ -146,13 +139,13 @@ class _Constructor:
 
 def _make_array(args: tuple[Any, ...]) -> _Array:
     if len(args) != 3 or args[0] is not _NDARRAY:
-        raise Broken(FOREIGN_OBJECT, "an array is of a subclass of numpy.ndarray")
+        raise Refusal(FOREIGN_OBJECT, "an array is of a subclass of numpy.ndarray")
     return _Array()
 
 
 def _make_from_buffer(args: tuple[Any, ...]) -> _Array:
     if len(args) != 4 or args[3] not in ("C", "F"):
-        raise Broken(UNREADABLE, "an array has no valid state")
+        raise Refusal(UNREADABLE, "an array has no valid state")
     array = _Array()
     array.fill(checked_shape(args[2]), args[1], args[3] == "F", args[0])
     return array
@@ -160,18 +153,18 @@ def _make_from_buffer(args: tuple[Any, ...]) -> _Array:
 
 def _make_dtype(args: tuple[Any, ...]) -> _Dtype:
     if not 1 <= len(args) <= 3:
-        raise Broken(UNREADABLE, "a dtype has no valid arguments")
+        raise Refusal(UNREADABLE, "a dtype has no valid arguments")
     return _Dtype(args[0])
 
 
 def _make_scalar(args: tuple[Any, ...]) -> Any:
     if len(args) != 2 or type(args[0]) is not _Dtype or type(args[1]) is not bytes or args[0].is_object:
-        raise Broken(FOREIGN_OBJECT, "a numpy scalar is not a number or text")
+        raise Refusal(FOREIGN_OBJECT, "a numpy scalar is not a number or text")
     return array_from_bytes(args[1], args[0].real(), (1,), False)[0]
 
 
 def _refuse(args: tuple[Any, ...]) -> Any:
-    raise Broken(FOREIGN_OBJECT, "numpy.ndarray is called directly")
+    raise Refusal(FOREIGN_OBJECT, "numpy.ndarray is called directly")
 
 
 _NDARRAY = _Constructor(_refuse)
@@ -198,14 +191,15 @@ class _Resolver:
     def resolve(self, value: Any, depth: int) -> Any:
         self.count += 1
         if self.count > self.limits.values or depth > self.limits.depth:
-            raise Broken(TOO_LARGE, f"more than {self.limits.values:,} values or {self.limits.depth} levels of nesting")
+            most = f"{self.limits.values:,} values or {self.limits.depth} levels of nesting"
+            raise Refusal(TOO_LARGE, f"more than {most}")
         if value is None or isinstance(value, (bool, int, float, str, np.generic)):
             return value
         if type(value) is _Array:
             if value.real is not None:
                 return value.real
             if value.items is None:
-                raise Broken(UNREADABLE, "an array is never filled")
+                raise Refusal(UNREADABLE, "an array is never filled")
             items = [self.resolve(item, depth + 1) for item in value.items]
             return items if value.shape else items[0]
         if type(value) is list:
@@ -214,7 +208,7 @@ class _Resolver:
             return tuple(self.resolve(item, depth + 1) for item in value)
         if type(value) is dict:
             return {key: self.resolve(item, depth + 1) for key, item in value.items()}
-        raise Broken(FOREIGN_OBJECT, f"a value is of type {type(value).__name__.strip('_').lower()}")
+        raise Refusal(FOREIGN_OBJECT, f"a value is of type {type(value).__name__.strip('_').lower()}")
 
 
 class _Pickle:
@@ -232,9 +226,9 @@ class _Pickle:
         try:
             return self._run()
         except (IndexError, KeyError, struct.error) as error:  # an empty stack, an unset memo, a cut number
-            raise Broken(UNREADABLE, "an object array is cut short or garbled") from error
+            raise Refusal(UNREADABLE, "an object array is cut short or garbled") from error
         except (ValueError, TypeError, OverflowError) as error:  # text that is not UTF-8, numbers out of range
-            raise Broken(UNREADABLE, "an object array holds a value that cannot be read") from error
+            raise Refusal(UNREADABLE, "an object array holds a value that cannot be read") from error
 
     def _run(self) -> Any:
         data, table = self.data, _OPCODES
@@ -245,14 +239,14 @@ class _Pickle:
                 return self.stack.pop()
             step = table.get(code)
             if step is None:
-                raise Broken(FOREIGN_OBJECT, f"the pickle opcode {code:#04x} is not one of plain data")
+                raise Refusal(FOREIGN_OBJECT, f"the pickle opcode {code:#04x} is not one of plain data")
             step(self)
-        raise Broken(TOO_LARGE, f"an object array has more than {self.limits.opcodes:,} opcodes")
+        raise Refusal(TOO_LARGE, f"an object array has more than {self.limits.opcodes:,} opcodes")
 
     def take(self, size: int) -> bytes:
         end = self.at + size
         if end > len(self.data):
-            raise Broken(UNREADABLE, "an object array is cut short")
+            raise Refusal(UNREADABLE, "an object array is cut short")
         part = self.data[self.at : end]
         self.at = end
         return part
@@ -271,21 +265,21 @@ class _Pickle:
     def append(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not list:
-            raise Broken(UNREADABLE, "an object array appends to what is no list")
+            raise Refusal(UNREADABLE, "an object array appends to what is no list")
         target.extend(items)
 
     def set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
-            raise Broken(UNREADABLE, "an object array sets items of what is no dict")
+            raise Refusal(UNREADABLE, "an object array sets items of what is no dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) is not str:  # also keeps foreign objects from being hashed and compared
-                raise Broken(FOREIGN_OBJECT, "a dict has a key that is not text")
+                raise Refusal(FOREIGN_OBJECT, "a dict has a key that is not text")
             target[key] = value
 
     def tuple_of(self, size: int) -> None:
         if len(self.stack) < size:
-            raise Broken(UNREADABLE, "an object array is garbled")
+            raise Refusal(UNREADABLE, "an object array is garbled")
         items = tuple(self.stack[len(self.stack) - size :])
         del self.stack[len(self.stack) - size :]
         self.stack.append(items)
@@ -293,7 +287,7 @@ class _Pickle:
     def constructor(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str or (module, name) not in _CONSTRUCTORS:
             wanted = re.sub(r"[^\w.]", "?", f"{str(module)[:40]}.{str(name)[:40]}", flags=re.ASCII)
-            raise Broken(FOREIGN_OBJECT, f"it asks for {wanted}, which is not plain data")
+            raise Refusal(FOREIGN_OBJECT, f"it asks for {wanted}, which is not plain data")
         self.stack.append(_CONSTRUCTORS[module, name])
 
     def line(self) -> str:
@@ -305,13 +299,13 @@ class _Pickle:
     def reduce(self) -> None:
         args, made = self.stack.pop(), self.stack.pop()
         if type(made) is not _Constructor or type(args) is not tuple:
-            raise Broken(FOREIGN_OBJECT, "it calls something other than a constructor of numpy")
+            raise Refusal(FOREIGN_OBJECT, "it calls something other than a constructor of numpy")
         self.stack.append(made.make(args))
 
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if type(target) is not _Array and type(target) is not _Dtype:
-            raise Broken(FOREIGN_OBJECT, "it sets the state of something other than an array")
+            raise Refusal(FOREIGN_OBJECT, "it sets the state of something other than an array")
         target.build(state)
 
     def memoize(self, index: int) -> None:

@@ -16,7 +16,8 @@ from typing import Literal, TypeVar
 import msgspec
 
 from bad_robot_behavior import __version__
-from bad_robot_behavior.curation.sources.synthetic_episode import Broken, Read, inside, read_episode
+from bad_robot_behavior.curation.refusal import Refusal, rejection
+from bad_robot_behavior.curation.sources.synthetic_episode import Read, inside, read_episode
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import SourceError
 from bad_robot_behavior.schema import (
@@ -97,9 +98,9 @@ class SyntheticFolder:
             inside(self._folder, folder)
             scene = _read_json(inside(self._folder, folder / SCENE_FILE), Scene)
             _check_names(session, scene)
-        except Broken as broken:
-            yield self._reject("session", session_id(self.name, session), session, session, broken)
-            lost = Broken(broken.rule, f"its scene was rejected: {broken.reason}")
+        except Refusal as refusal:
+            yield self._reject("session", session_id(self.name, session), session, session, refusal)
+            lost = Refusal(refusal.rule, f"its scene was rejected: {refusal.reason}")
             for path in sorted(p for p in folder.iterdir() if p.is_dir() and _NAME.match(p.name)):
                 subject = stable_id("lost", self.name, session, path.name)
                 yield self._reject("rollout", subject, session, f"{session}/{path.name}", lost)
@@ -108,23 +109,23 @@ class SyntheticFolder:
 
     def _scene(self, folder: Path, session: str, scene: Scene, store: Store) -> Iterator[Rollout | Rejection]:
         read: dict[str, Read] = {}
-        refused: dict[str, Broken] = {}
+        refused: dict[str, Refusal] = {}
         for episode in scene.episodes:
             try:
                 place = inside(self._folder, folder / episode.name)
                 read[episode.name] = read_episode(place, scene, episode, self._set.origin, store)
-            except Broken as broken:
-                refused[episode.name] = broken
+            except Refusal as refusal:
+                refused[episode.name] = refusal
         ids = {episode.name: self._id(session, episode) for episode in scene.episodes}
         usable: list[Preference] = []
-        lost: list[tuple[int, str, Broken]] = []
+        lost: list[tuple[int, str, Refusal]] = []
         for number, pair in enumerate(scene.pairs):
             try:
                 usable.append(self._preference(session, scene, pair, scene.pairs[:number], ids, read))
-            except Broken as broken:
+            except Refusal as refusal:
                 known = pair.a in ids and pair.b in ids
                 subject = pair_id(ids[pair.a], ids[pair.b]) if known else stable_id("lost", session, str(number))
-                lost.append((number, subject, broken))
+                lost.append((number, subject, refusal))
         judged = Session(
             session_id=session_id(self.name, session),
             feedback=scene.feedback,
@@ -147,8 +148,8 @@ class SyntheticFolder:
             raise SourceError(f"{self._folder}: has no {SET_FILE}. {_SHAPE}")
         try:
             return _read_json(inside(self._folder, path), SyntheticSet)
-        except Broken as broken:
-            raise SourceError(f"{path}: {broken.reason}. {broken.rule.cure} [{broken.rule.id}]") from broken
+        except Refusal as refusal:
+            raise SourceError(f"{path}: {refusal.reason}. {refusal.rule.cure} [{refusal.rule.id}]") from refusal
 
     def _id(self, session: str, episode: Episode) -> str:
         return rollout_id(self.name, session, episode.name, episode.label)
@@ -163,11 +164,11 @@ class SyntheticFolder:
         read: dict[str, Read],
     ) -> Preference:
         if pair.a == pair.b or not {pair.a, pair.b} <= ids.keys():
-            raise Broken(PAIR, "does not name two different episodes of the scene")
+            raise Refusal(PAIR, "does not name two different episodes of the scene")
         if any({pair.a, pair.b} == {other.a, other.b} for other in before):
-            raise Broken(PAIR, "judges two rollouts that were judged above")
+            raise Refusal(PAIR, "judges two rollouts that were judged above")
         if not {pair.a, pair.b} <= read.keys():
-            raise Broken(PAIR, "one of its rollouts was rejected")
+            raise Refusal(PAIR, "one of its rollouts was rejected")
         a, b = ids[pair.a], ids[pair.b]
         return Preference(
             pair_id=pair_id(a, b),
@@ -230,18 +231,9 @@ class SyntheticFolder:
         subject_id: str,
         session: str,
         ref: str,
-        broken: Broken,
+        refusal: Refusal,
     ) -> Rejection:
-        return Rejection(
-            subject=subject,
-            subject_id=subject_id,
-            session_id=session_id(self.name, session),
-            source=self.name,
-            source_ref=ref,
-            stage="source",
-            code=broken.rule.id,
-            detail=broken.reason,
-        )
+        return rejection(self.name, session, subject, subject_id, ref, refusal.rule.id, refusal.reason)
 
 
 def _parameters(scene: Scene, episode: Episode, ids: dict[str, str]) -> str:
@@ -267,17 +259,17 @@ def _evidence(scene: Scene, made: SyntheticSet) -> str | None:
 def _read_json(path: Path, kind: type[Made]) -> Made:
     try:
         if path.exists() and not path.is_file():
-            raise Broken(UNREADABLE, f"{path.name} is not a regular file")
+            raise Refusal(UNREADABLE, f"{path.name} is not a regular file")
         if path.stat().st_size > MAX_JSON:
-            raise Broken(UNREADABLE, f"{path.name} has more than {MAX_JSON:,} bytes")
+            raise Refusal(UNREADABLE, f"{path.name} has more than {MAX_JSON:,} bytes")
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
-        raise Broken(UNREADABLE, f"{path.name} cannot be read: {error.strerror or type(error).__name__}") from error
+        raise Refusal(UNREADABLE, f"{path.name} cannot be read: {error.strerror or type(error).__name__}") from error
     except msgspec.ValidationError as error:
         # msgspec names the field and the types, and of a value at most one of ours.
-        raise Broken(UNREADABLE, f"{path.name}: {_plain(str(error))}") from error
+        raise Refusal(UNREADABLE, f"{path.name}: {_plain(str(error))}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Broken(UNREADABLE, f"{path.name} is not JSON") from error
+        raise Refusal(UNREADABLE, f"{path.name} is not JSON") from error
 
 
 def _plain(text: str) -> str:
@@ -288,10 +280,10 @@ def _check_names(session: str, scene: Scene) -> None:
     names = [episode.name for episode in scene.episodes]
     labels = [episode.label for episode in scene.episodes]
     if scene.scene != session:
-        raise Broken(NAMES, "scene.json states another scene than its folder's name")
+        raise Refusal(NAMES, "scene.json states another scene than its folder's name")
     if not all(_NAME.match(name) for name in names):
-        raise Broken(NAMES, "an episode's name is no plain file name")
+        raise Refusal(NAMES, "an episode's name is no plain file name")
     if any(a.casefold() == b.casefold() for a, b in itertools.combinations(names, 2)) or len(set(labels)) < len(labels):
-        raise Broken(NAMES, "two episodes have the same name or label")
+        raise Refusal(NAMES, "two episodes have the same name or label")
     if any(episode.twin is not None and episode.twin not in names for episode in scene.episodes):
-        raise Broken(NAMES, "an episode names a twin that is not in the scene")
+        raise Refusal(NAMES, "an episode names a twin that is not in the scene")
