@@ -3,8 +3,11 @@
     python benchmarks/fault_effects.py --workers 2 --page docs/synthesis.md
 
 runs every fault over `--seeds` scenes of each of the first `--tasks` tasks of TASKS in which it can bite, and writes
-the part `effects` of the page. With `--rows DIR` each scene's rows are kept there, and a second run, or another one at
-the same time, takes only what is missing. A scene whose expert is not clean is left out and counted. What a row says:
+the part `effects` of the page. `--faults A,B` runs those alone, and keeps the page's rows of the others. With `--rows
+DIR` each scene's rows are kept there, and a second run, or another one at the same time, takes only what is missing. A
+scene whose expert is not clean is left out and counted.
+
+Instructions are those of `bad-robot synthesize`: a third of them forbid to touch the cup. What a row says:
 
 applied    rollouts with this fault; no moment: scenes that had none for it, such as no filled cup
 effect     share of them in which anything measurable came of it; the other columns count these alone
@@ -28,8 +31,9 @@ import numpy as np
 from tqdm import tqdm
 
 from bad_robot_behavior.synthesis import page
-from bad_robot_behavior.synthesis.faults import FAULTS
+from bad_robot_behavior.synthesis.faults import FAULTS, find_fault
 from bad_robot_behavior.synthesis.replay import run_expert, run_fault
+from bad_robot_behavior.synthesis.scene import instruct
 from bad_robot_behavior.synthesis.tasks import find_task
 from bad_robot_behavior.synthesis.truth import tell, why_not_clean
 from bad_robot_behavior.synthesis.twin import Twin
@@ -48,6 +52,7 @@ TASKS = (
     "faucet-open-v3",
     "drawer-close-v3",
     "pick-out-of-hole-v3",
+    "disassemble-v3",
 )
 OUTCOMES = ("success", "success_suboptimal", "success_side_effect", "failure")
 
@@ -61,16 +66,17 @@ class Row(msgspec.Struct):
     effective: bool = False
     score: float = 0.0
     kinds: tuple[str, ...] = ()
+    forbidden: bool = False
     onset: int | None = None
     failure: int | None = None
     steps: int = 0
 
 
-def chosen(tasks: int) -> dict[str, list[str]]:
+def chosen(tasks: int, faults: list[str]) -> dict[str, list[str]]:
     """Faults by task: each in the first `tasks` of TASKS in which it can bite."""
     by_task: dict[str, list[str]] = defaultdict(list)
-    for slug, fault in FAULTS.items():
-        for name in [name for name in TASKS if fault.applies(find_task(name)) is None][:tasks]:
+    for slug in faults:
+        for name in [name for name in TASKS if find_fault(slug).applies(find_task(name)) is None][:tasks]:
             by_task[name].append(slug)
     return by_task
 
@@ -107,7 +113,8 @@ def row(world: World, twin: Twin, slug: str) -> Row:
         return Row(slug, world.task.name)
     inject = parameters["inject_step"]
     trace = run_fault(world, twin, fault, parameters)
-    truth = tell(trace, twin.trace, inject)
+    forbidden = instruct(world)[1]
+    truth = tell(trace, twin.trace, inject, forbidden=forbidden)
     return Row(
         fault=slug,
         task=world.task.name,
@@ -118,6 +125,7 @@ def row(world: World, twin: Twin, slug: str) -> Row:
         onset=None if truth.onset_step is None else truth.onset_step - inject,
         failure=None if truth.failure_step is None else truth.failure_step - inject,
         steps=trace.steps,
+        forbidden=bool(forbidden),
     )
 
 
@@ -126,9 +134,9 @@ def median(values: Iterator[int | None]) -> str:
     return f"{statistics.median(known):.0f}" if known else "-"
 
 
-def lines(rows: list[Row]) -> list[str]:
+def lines(rows: list[Row], faults: list[str]) -> list[str]:
     found = []
-    for slug in FAULTS:
+    for slug in faults:
         mine = [row for row in rows if row.fault == slug]
         ran = [row for row in mine if row.outcome is not None]
         bit = [row for row in ran if row.effective]
@@ -158,15 +166,43 @@ def lines(rows: list[Row]) -> list[str]:
     return page.table([*heads, "score", "onset", "failing", "most often labelled"], found)
 
 
+def shortcuts(rows: list[Row]) -> list[str]:
+    """How often each fault ended in what looks done and is not, or broke what the instruction forbids."""
+    superficial, broken = [], []
+    for slug in FAULTS:
+        mine = [row for row in rows if row.fault == slug and row.effective]
+        looks = sum("shortcut/superficial_success" in row.kinds for row in mine)
+        forbade = [row for row in mine if row.forbidden]
+        touched = [row for row in forbade if "shortcut/constraint_violated" in row.kinds]
+        done = sum(row.outcome != "failure" for row in touched)
+        superficial += [f"`{slug}` {looks} of {len(mine)}"] if looks else []
+        broken += [f"`{slug}` {len(touched)} of {len(forbade)}, {done} of them with the task done"] if touched else []
+    return [
+        f"Looks done and is not (`shortcut/superficial_success`): {', '.join(superficial) or 'none'}.",
+        "Touched the cup where the instruction forbids it (`shortcut/constraint_violated`): "
+        f"{'; '.join(broken) or 'none'}.",
+    ]
+
+
+def merged(page_text: str, new: list[str]) -> list[str]:
+    """The page's table with the new rows in the places of the old ones."""
+    rows = {line.split("|")[1].strip(): line for line in new[2:]}
+    old = [line for line in page_text.partition("<!-- begin effects -->")[2].splitlines() if line.startswith("| `")]
+    kept = {line.split("|")[1].strip(): line for line in old}
+    return [*new[:2], *(line for slug in FAULTS if (line := (kept | rows).get(f"`{slug}`")))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--tasks", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--faults", default=",".join(FAULTS))
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--page", type=Path)
     arguments = parser.parse_args()
-    by_task = chosen(arguments.tasks)
+    faults = arguments.faults.split(",")
+    by_task = chosen(arguments.tasks, faults)
     work = [(name, seed, faults) for name, faults in by_task.items() for seed in range(arguments.seeds)]
     work.sort(key=lambda one: -len(one[2]))  # the long ones first, so that the workers end together
     started = time.perf_counter()
@@ -177,13 +213,17 @@ def main() -> None:
         scenes = list(tqdm(todo, total=len(work), unit="scene", disable=None))
     rows = [one for found in scenes for one in found.rows]
     unclean = [found.unclean for found in scenes if found.unclean]
-    text = lines(rows)
+    text = lines(rows, faults)
     ran = [row for row in rows if row.outcome is not None]
     without = sum(not row.effective for row in ran)
+    if arguments.page and len(faults) < len(FAULTS):
+        text = merged(arguments.page.read_text(encoding="utf-8"), text)
+    of = "" if len(faults) == len(FAULTS) else f" {', '.join(f'`{slug}`' for slug in faults)} alone, measured last:"
     text += [
         "",
-        f"{len(work)} scenes of {len(by_task)} tasks, {len(unclean)} of them without a clean twin; "
+        f"Of{of} {len(work)} scenes of {len(by_task)} tasks, {len(unclean)} of them without a clean twin; "
         f"{len(ran)} rollouts, {without} without effect.",
+        *shortcuts(rows),
     ]
     print("\n".join(text))
     for reason in unclean:

@@ -21,6 +21,10 @@ AT_GOAL = 0.05
 """Metres from where the twin left the object that look as if it were there."""
 PAST = 0.02
 """Metres that the object has to be moved past or away from the goal to say so."""
+LOOKS_DONE = 0.9
+"""Progress from which the last picture of a robot at rest looks like success."""
+AT_REST = 10
+"""Steps at the end over which nothing moves on where a robot holds itself to be done."""
 RESTS = 0.08
 """Metres within which a hand that was told to stop comes to rest."""
 OFF_THE_WAY = 0.03
@@ -91,6 +95,12 @@ class _Facts:
         return np.asarray(np.linalg.norm(trace.tcp - trace.goal, axis=1))
 
     @property
+    def off_the_way(self) -> bool:
+        """The object ended where it never passes in the twin."""
+        way = self.twin.object_position - self.trace.object_position[-1]
+        return bool(np.linalg.norm(way, axis=1).min() > OFF_THE_WAY)
+
+    @property
     def moved(self) -> float:
         way = self.trace.object_position
         return float(np.linalg.norm(way - way[0], axis=1).max())
@@ -105,6 +115,7 @@ def find_cause(trace: Trace, twin: Trace, events: tuple[Event, ...]) -> Cause:
     return (
         _wrong_object(facts, events)
         or _reverted(facts, events)
+        or _superficial(facts)
         or _stopped(facts)
         or _out_of_time(facts, events)
         or _not_reached(facts)
@@ -137,6 +148,17 @@ def _reverted(facts: _Facts, events: tuple[Event, ...]) -> Cause | None:
     return None
 
 
+def _superficial(facts: _Facts) -> Cause | None:
+    """It ended by itself, at rest and on its twin's way, so little short of the goal that it looks done."""
+    trace = facts.trace
+    ways = (trace.tcp[-AT_REST:], trace.object_position[-AT_REST:])
+    rests = all(np.linalg.norm(way - way[-1], axis=1).max() < rubric.TCP_APART for way in ways)
+    if trace.progress[-1] < LOOKS_DONE or not rests or trace.steps >= trace.max_steps or facts.off_the_way:
+        return None
+    text = f"It rests as if it were done, with the object {_cm(facts.left[-1])} from the goal."
+    return Cause("shortcut", "superficial_success", trace.steps - min(AT_REST, trace.steps), facts.last, text)
+
+
 def _stopped(facts: _Facts) -> Cause | None:
     """It left its twin by staying where it was, while the twin went on to the goal."""
     trace = facts.trace
@@ -148,7 +170,7 @@ def _stopped(facts: _Facts) -> Cause | None:
         return None
     if trace.held[max(stop - 1, 0)] and not trace.held[-3:].any():
         return None  # it stands there because it has lost what it had
-    if measure.touched(trace)[: stop + 1].any():
+    if measure.touched(trace).any():
         text = f"It broke off with the object {_cm(facts.left[-1])} from the goal."
         return Cause("manipulation", "premature_stop", stop, facts.last, text)
     text = f"It stopped {_cm(facts.gap[stop])} from the object and never went on."
@@ -260,8 +282,7 @@ def _not_brought(facts: _Facts) -> Cause | None:
         if facts.left[closest] < facts.left[-1] - NEAR:
             text += f", after it had been {_cm(facts.left[closest])} from it."
             return Cause("manipulation", "misplaced", closest, facts.last, text)
-        off = float(np.linalg.norm(facts.twin.object_position - trace.object_position[-1], axis=1).min())
-        kind = "misplaced" if off > OFF_THE_WAY else "incomplete_motion"
+        kind = "misplaced" if facts.off_the_way else "incomplete_motion"
         return Cause("manipulation", kind, facts.last, facts.last, f"{text}.")
     fell = [loss for loss in measure.losses(trace) if loss.step == end]
     height = fell[0].height if fell else 0.0

@@ -138,7 +138,7 @@ def _make(plan: Plan) -> Made:
     task, folder = find_task(plan.task), Path(plan.folder)
     world = World(task, plan.seed)  # which simulates the expert once to see where other objects may stand
     clock.physics = time.perf_counter() - began
-    instruction, forbidden = _instruction(world)
+    instruction, forbidden = instruct(world)
     pictures = studio(settings.width, settings.height)
     takes: list[_Take] = []
     dropped: list[Dropped] = []
@@ -217,7 +217,7 @@ def _seeds(plan: Plan, slug: str) -> list[int]:
     return [plan.seed, int.from_bytes(digest[:4], "big")]
 
 
-def _instruction(world: World) -> tuple[str, tuple[str, ...]]:
+def instruct(world: World) -> tuple[str, tuple[str, ...]]:
     """The instruction of a scene, and what it forbids to touch: a third of those with other objects forbid the cup."""
     text = world.task.instruction(world.seed)
     draw = random.Random(f"instruction/{world.task.name}/{world.seed}")

@@ -177,7 +177,7 @@ def find_places(
     """
     candidates = rng.uniform(low, high, size=(400, 2))
     distance = np.linalg.norm(candidates - near, axis=1)
-    free = _clear_of_boxes(candidates, boxes, 0.055) & (_distance(candidates, way) > 0.125)
+    free = (distance_to_boxes(candidates, boxes) > 0.055).all(axis=1) & (_distance(candidates, way) > 0.125)
     order = np.argsort(distance + rng.uniform(0, 0.1, size=len(distance)))
     kept = candidates[order][free[order]]
     for cup in kept[:5]:
@@ -188,10 +188,10 @@ def find_places(
     return None
 
 
-def _clear_of_boxes(points: Floats, boxes: Floats, margin: float) -> NDArray[np.bool_]:
+def distance_to_boxes(points: Floats, boxes: Floats) -> Floats:
+    """(n, m) metres from points (n, 2) to boxes (m, 4) from `footprints`; 0 inside."""
     beyond = np.maximum(boxes[None, :, :2] - points[:, None], points[:, None] - boxes[None, :, 2:])
-    clear: NDArray[np.bool_] = (np.linalg.norm(np.maximum(beyond, 0), axis=2) > margin).all(axis=1)
-    return clear
+    return np.asarray(np.linalg.norm(np.maximum(beyond, 0), axis=2))
 
 
 def _distance(points: Floats, way: Floats) -> Floats:

@@ -179,6 +179,11 @@ class World:
         """(3,) of a body of the model, such as `cup` or `second`."""
         return np.array(self.data.xpos[self.model.body(body).id])
 
+    def room_at(self, places: Floats) -> Floats:
+        """(n,) metres from places (n, 2) to the nearest thing that is no distractor; 0 where they are over it."""
+        boxes = scenery.footprints(self.model, self.data)
+        return np.asarray(scenery.distance_to_boxes(places, boxes).min(axis=1, initial=np.inf))
+
     # What a fault may change. `restart` undoes it.
 
     def scale_grip(self, factor: float) -> None:

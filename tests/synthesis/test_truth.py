@@ -219,6 +219,28 @@ def test_causes_of_failure_are_told_from_what_never_happened() -> None:
     assert causes == {name: "timing_error" if name == "late" else name for name in found}
 
 
+def test_what_rests_a_little_short_of_the_goal_looks_done_and_is_not() -> None:
+    """It stops short on its twin's way. Farther off, beside the way, still moving or out of time it is something else."""
+    stop = CARRY - 3
+    still = np.minimum(np.arange(REST + 15), stop)
+    short = dataclasses.replace(
+        at_steps(failed(), still), success=np.zeros(REST + 15, dtype=bool), progress=np.full(REST + 15, 0.95)
+    )
+    cause = find_cause(short, TWIN, ())
+    assert (cause.category, cause.kind, cause.end) == ("shortcut", "superficial_success", REST + 14)
+    assert cause.start >= stop
+    told = tell(short, TWIN, stop)
+    assert told.outcome == "failure"
+    assert "shortcut/superficial_success" in kinds(told)
+    farther = dataclasses.replace(short, progress=np.full(REST + 15, 0.6))
+    assert find_cause(farther, TWIN, ()).kind == "premature_stop"
+    aside = short.object_position + np.array([0.06, 0, 0])
+    assert find_cause(dataclasses.replace(short, object_position=aside), TWIN, ()).kind != "superficial_success"
+    assert find_cause(cut(short, stop + 3), TWIN, ()).kind != "superficial_success"
+    late = dataclasses.replace(short, max_steps=short.steps)
+    assert find_cause(late, TWIN, ()).kind != "superficial_success"
+
+
 def test_held_and_brought_elsewhere() -> None:
     short = failed(max_steps=REST)
     carried = short.tcp.copy()

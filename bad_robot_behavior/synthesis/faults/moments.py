@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 
 FINGERS = np.array([0.0, 0.0, 0.045])
 """From the point between the fingers to the one by which the hand is moved."""
+LAG = 8
+"""Steps by which the hand is behind where it is told to be."""
 ABOVE = 0.15
 """Metres over the table at which the hand is clear of what stands on it."""
 _NO_GRASP = "the expert grasps nothing here"
@@ -42,6 +44,13 @@ def transport(rng: np.random.Generator, twin: Twin, low: float = 0.1, high: floa
     if start is None or end is None or end - start < 5:
         return None
     return start + max(1, int(rng.uniform(low, high) * (end - start)))
+
+
+def track(twin: Twin, time: float) -> Floats:
+    """(3,) where the twin's hand was told to be at a time in steps, before its last one."""
+    step = int(time)
+    here, following = twin.target[step], twin.target[min(step + 1, twin.trace.steps - 1)]
+    return np.asarray(here + (time - step) * (following - here))
 
 
 def grip_at(twin: Twin, step: int) -> float:

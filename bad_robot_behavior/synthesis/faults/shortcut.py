@@ -8,13 +8,24 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bad_robot_behavior.synthesis import measure
-from bad_robot_behavior.synthesis.faults.moments import ABOVE, FINGERS, NEEDS, Floats, approach, straight
-from bad_robot_behavior.synthesis.motions import CLOSE, OPEN, follow, go_to, hold
+from bad_robot_behavior.synthesis.faults.moments import (
+    ABOVE,
+    FINGERS,
+    NEEDS,
+    Floats,
+    approach,
+    grip_at,
+    straight,
+    track,
+)
+from bad_robot_behavior.synthesis.motions import CLOSE, OPEN, follow, go_to, hold, towards
 from bad_robot_behavior.synthesis.tasks import Task
 from bad_robot_behavior.synthesis.twin import Twin
 from bad_robot_behavior.synthesis.world import Action, World
 
 Parameters = dict[str, Any]
+SLOWLY = 12
+"""Steps of the twin's way for which a hand that means to stop is slow."""
 
 
 class Drag:
@@ -68,17 +79,22 @@ class Almost:
         return None
 
     def draw(self, rng: np.random.Generator, twin: Twin) -> Parameters | None:
-        left, share = measure.to_goal(twin.trace), float(rng.uniform(0.2, 0.45))
-        done = twin.success_step or twin.trace.steps
-        near = np.flatnonzero(left[:done] <= share * np.linalg.norm(twin.start - twin.trace.goal))
-        step = int(near[0]) if len(near) else done - 2
-        return {"inject_step": step, "share_left": share}
+        """So short of where success begins that it is hard to see."""
+        left, share = measure.to_goal(twin.trace), float(rng.uniform(0.05, 0.15))
+        done = twin.success_step or twin.trace.steps - 1
+        stop_at = float(left[done] + share * max(np.linalg.norm(twin.start - twin.trace.goal) - left[done], 0.0))
+        near = int(np.argmax(left[: done + 1] <= stop_at))
+        return {"inject_step": max(near - SLOWLY, 0), "metres_left": stop_at}
 
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
-        step = parameters["inject_step"]
-        place = world.tcp + FINGERS  # the hand lags behind what it was told
+        step, last = parameters["inject_step"], twin.trace.steps - 1
+        # Half as fast, so that it can stop there: at full speed it would slide on into the goal, or past it.
+        while step < last and np.linalg.norm(world.object_position - world.goal) > parameters["metres_left"]:
+            step += 0.5
+            yield towards(world, track(twin, step), grip_at(twin, int(step)))
         # The gripper does what the twin's does at the goal; then the arm rests.
-        yield from follow(world, twin, step, edit=lambda _, target, grip: (place, grip))
+        place = world.tcp + FINGERS  # the hand lags behind what it was told
+        yield from follow(world, twin, int(step), edit=lambda _, target, grip: (place, grip))
         yield from hold(world, 10, float(twin.trace.action[-1, 3]))
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bad_robot_behavior.synthesis.faults.moments import grip_at
+from bad_robot_behavior.synthesis.faults.moments import grip_at, track
 from bad_robot_behavior.synthesis.motions import follow, hold, towards
 from bad_robot_behavior.synthesis.tasks import Task
 from bad_robot_behavior.synthesis.twin import Twin
@@ -49,9 +49,7 @@ class Slow:
     def act(self, world: World, twin: Twin, parameters: Parameters) -> Iterator[Action]:
         start, last = parameters["inject_step"], twin.trace.steps - 1
         for time in np.arange(start, last, 1 / parameters["factor"]):
-            step = int(time)
-            target = twin.target[step] + (time - step) * (twin.target[step + 1] - twin.target[step])
-            yield towards(world, target, grip_at(twin, step))
+            yield towards(world, track(twin, time), grip_at(twin, int(time)))
         yield from hold(world, 12, grip_at(twin, last))
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bad_robot_behavior.synthesis.faults.moments import (
     ABOVE,
     FINGERS,
+    LAG,
     NEEDS,
     approach,
     grip_at,
@@ -26,6 +27,8 @@ from bad_robot_behavior.synthesis.world import Action, World
 Parameters = dict[str, Any]
 RUN_UP = 0.11
 """Metres before the thing that is struck at which the hand comes down."""
+ROOM = 0.05
+"""Metres that the fingers keep from what stands in the scene where they come down."""
 
 
 class _Strike:
@@ -38,6 +41,7 @@ class _Strike:
     speed: ClassVar[tuple[float, float]] = (0.6, 1.0)
     beyond: ClassVar[tuple[float, float]] = (0.04, 0.1)
     aside: ClassVar[tuple[float, float]] = (0.0, 0.01)
+    sink: ClassVar[float] = 0.0  # metres that the hand goes down behind it
 
     def applies(self, task: Task) -> str | None:
         return None if task.distractors else NEEDS["distractors"]
@@ -66,20 +70,25 @@ class _Strike:
         if np.linalg.norm(world.tcp[:2] - start) > 0.03:
             yield from go_to(world, np.array([*start, max(clear, world.target[2])]), grip, 80)
         yield from go_to(world, np.array([*start, low]), grip, 40)
-        yield from straight(world, np.array([*end, low]), grip, parameters["speed"])
+        yield from hold(world, LAG, grip)  # else it would still be coming down, and pass over what it should strike
+        yield from straight(world, np.array([*line, low]), grip, parameters["speed"])
+        yield from straight(world, np.array([*end, low - self.sink]), grip, parameters["speed"])
+        yield from hold(world, LAG, grip)
         yield from resume(world, twin, step)
 
 
 def _direction(world: World, place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(2,) the way to strike: of those that keep clear of the task's object, the one nearest to where the hand comes
-    from."""
+    """(2,) the way to strike: of those that begin where the hand can come down, the one nearest to where it comes from.
+
+    Where it can come down nowhere, the one that begins farthest from all that stands there.
+    """
     come = (place - world.tcp)[:2]
     angles = np.arange(16) * np.pi / 8 + np.arctan2(come[1], come[0])
     ways = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     starts = place[:2] - RUN_UP * ways
-    free = np.linalg.norm(starts - world.object_position[:2], axis=1)
+    free = np.minimum(np.linalg.norm(starts - world.object_position[:2], axis=1) - 0.09, world.room_at(starts) - ROOM)
     reachable = (np.abs(starts[:, 0]) < 0.4) & (starts[:, 1] > 0.42) & (starts[:, 1] < 0.9)
-    usable = np.flatnonzero((free > 0.09) & reachable)
+    usable = np.flatnonzero((free > 0) & reachable)
     turn = np.abs(np.angle(np.exp(1j * (angles - angles[0]))))
     best = int(usable[np.argmin(turn[usable])]) if len(usable) else int(np.argmax(free))
     return np.asarray(ways[best])
@@ -88,13 +97,16 @@ def _direction(world: World, place: NDArray[np.float64]) -> NDArray[np.float64]:
 class KnockCup(_Strike):
     slug: ClassVar[str] = "knock_cup"
     title: ClassVar[str] = "knocks over a cup on the way"
-    body, height = 0, (0.055, 0.085)
-    speed, beyond = (0.3, 0.8), (0.06, 0.12)
+    body, height = 0, (0.07, 0.084)
+    speed, beyond = (0.6, 1.0), (0.1, 0.16)
 
 
 class Spill(KnockCup):
     slug: ClassVar[str] = "spill"
     title: ClassVar[str] = "knocks over a cup with something in it"
+    # Hard and far, and down behind it: in a cup that only falls over, what is in it stays where it is.
+    height, speed = (0.076, 0.084), (0.9, 1.0)
+    beyond, sink = (0.14, 0.2), 0.03
 
     def draw(self, rng: np.random.Generator, twin: Twin) -> Parameters | None:
         if not twin.trace.distractors or twin.trace.distractors[0].particles == 0:

@@ -205,3 +205,24 @@ def test_the_wrong_object_is_held() -> None:
 def test_what_physics_shows_is_what_was_done(task: str, seed: int, slug: str, expected: str) -> None:
     _, told = rollout(task, slug, seed)
     assert expected in kinds(told), [failure.description for failure in told.failures]
+
+
+def test_what_is_in_a_cup_that_is_struck_hard_comes_out() -> None:
+    """In most scenes with a filled cup; each of these has one."""
+    spilled = [value(rollout("pick-place-v3", "spill", seed)[1], "spilled") for seed in (1, 2, 3, 5, 7)]
+    assert sum(count > 0 for count in spilled) >= 3, spilled
+
+
+def test_almost_done_rests_just_short_of_the_goal() -> None:
+    for task in ("bin-picking-v3", "button-press-v3"):
+        trace, told = rollout(task, "almost")
+        assert trace.progress[-1] > 0.9
+        assert told.outcome == "failure"
+        assert "shortcut/superficial_success" in kinds(told)
+
+
+def test_letting_go_of_what_hangs_in_the_air_undoes_the_task() -> None:
+    biting = [task.name for task in tasks().values() if FAULTS["let_go"].applies(task) is None]
+    assert len(biting) >= 4
+    _, told = rollout("disassemble-v3", "let_go")
+    assert kinds(told) >= {"grasp/slip_or_drop", "semantic/reverted"}
