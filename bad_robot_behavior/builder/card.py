@@ -188,7 +188,6 @@ def _models(manifest: ReleaseManifest) -> str:
     return "\n".join(
         f"- stage `{use.stage}`: {plain_text(use.model)}"
         + (f", prompt {use.prompt_sha256[:12]}" if use.prompt_sha256 else "")
-        + "".join(f"; {plain_text(str(warning))}" for warning in use.parameters.get("warnings", ()))
         for use in manifest.models
     )
 

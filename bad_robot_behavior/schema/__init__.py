@@ -15,7 +15,6 @@ from bad_robot_behavior.schema.recipe import (
     ScrubSettings,
     SourceSettings,
     SplitSettings,
-    TextOnScreenSettings,
     read_recipe,
 )
 from bad_robot_behavior.schema.records import (
@@ -126,7 +125,6 @@ __all__ = [
     "SplitSettings",
     "Synthetic",
     "TaskCategory",
-    "TextOnScreenSettings",
     "Trajectory",
     "Video",
     "Videos",

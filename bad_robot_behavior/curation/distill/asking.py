@@ -30,6 +30,8 @@ UNUSABLE_ANSWER = rule(
     cure="Raise distill.max_tokens where answers were cut off, else take a model that keeps to a JSON schema, and "
     "build again. `--ask-again` asks the same model once more.",
 )
+MAX_CLAIMS = 12
+"""Sentences, and failures, of one rollout in an answer."""
 _MAX_STATEMENT = 1_500
 _ECHO_WORDS = 10
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -55,7 +57,6 @@ class ModelReader:
             "model": self.model,
             "prompt_sha256": self.prompt_sha256,
             "max_tokens": self._settings.max_tokens,
-            "max_claims": self._settings.max_claims,
             "temperature": self._settings.temperature,
             **support.parameters(self._settings.support),
         }
@@ -83,15 +84,12 @@ class ModelReader:
             max_tokens=self._settings.max_tokens * max(1, math.ceil(len(case.labels) / 2)),
             temperature=self._settings.temperature,
             seed=0,
-            json_schema=self._schema(case),
+            json_schema=_schema(list(case.labels), self._taxonomy),
         )
-
-    def _schema(self, case: Case) -> dict[str, Any]:
-        return _schema(list(case.labels), self._taxonomy, self._settings.max_claims)
 
     def _check(self, case: Case, text: str) -> dict[str, Any]:
         """The answer by label. Raises BadAnswer for what breaks schema or taxonomy, or repeats the prompt."""
-        answer = read_json(text, self._schema(case))
+        answer = read_json(text, _schema(list(case.labels), self._taxonomy))
         entries = {entry["label"]: entry for entry in answer["rollouts"]}
         if len(entries) != len(case.labels):
             raise BadAnswer("each label must have exactly one entry")
@@ -160,8 +158,7 @@ def _listing(known: Taxonomy) -> str:
     )
 
 
-def _schema(labels: list[str], known: Taxonomy, most: int) -> dict[str, Any]:
-    """What an answer is: for each label at most so many sentences, and failures."""
+def _schema(labels: list[str], known: Taxonomy) -> dict[str, Any]:
     kinds = sorted({kind for category in known.legal_categories for kind in known.legal_kinds(category)})
     statement = {"sentence": {"type": "string"}, "span": {"type": "string"}}
     failure = {
@@ -173,8 +170,8 @@ def _schema(labels: list[str], known: Taxonomy, most: int) -> dict[str, Any]:
     }
     entry = {
         "label": {"type": "string", "enum": labels},
-        "critique": {"type": "array", "items": closed(statement), "maxItems": most},
-        "failures": {"type": "array", "items": closed(failure), "maxItems": most},
+        "critique": {"type": "array", "items": closed(statement), "maxItems": MAX_CLAIMS},
+        "failures": {"type": "array", "items": closed(failure), "maxItems": MAX_CLAIMS},
     }
     count = len(labels)
     rollouts = {"type": "array", "items": closed(entry), "minItems": count, "maxItems": count}
