@@ -220,7 +220,7 @@ def test_causes_of_failure_are_told_from_what_never_happened() -> None:
 
 
 def test_what_rests_a_little_short_of_the_goal_looks_done_and_is_not() -> None:
-    """It stops short on its twin's way. Farther off, beside the way, still moving or out of time it is something else."""
+    """It stops short on its twin's way. Farther off, beside it, moving or out of time it is something else."""
     stop = CARRY - 3
     still = np.minimum(np.arange(REST + 15), stop)
     short = dataclasses.replace(
