@@ -43,9 +43,13 @@ def describe(plans: dict[str, Plan]) -> str:
     """The plans in a few lines for a person."""
     if not plans:
         return "no model would be asked"
-    lines = [_line(stage, one) for stage, one in plans.items()]
-    if len(plans) > 1:
-        lines.append(_line("in all", sum(plans.values(), Plan())))
+    here = [f"{stage}: a model in this process judges {one.here} rollouts" for stage, one in plans.items() if one.here]
+    asked = {stage: one for stage, one in plans.items() if not one.here}
+    if not asked:
+        return "\n".join([*here, "no endpoint would be asked"])
+    lines = [*here, *(_line(stage, one) for stage, one in asked.items())]
+    if len(asked) > 1:
+        lines.append(_line("in all", sum(asked.values(), Plan())))
     return "\n".join([*lines, f"estimated: {RULE}. Faults, repairs and questions about an answer come on top."])
 
 

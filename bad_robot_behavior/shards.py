@@ -78,14 +78,19 @@ def run_shard(shard: Shard, limits: Limits | None = None) -> Outcome:
 
 
 def plan_shard(shard: Shard) -> dict[str, Plan]:
-    """What the stages would ask of models about this shard, by stage. Nothing is sent; the stages before them run."""
+    """What the stages would ask of models about this shard, by stage. Nothing is sent; the stages before them run, and
+    a model in this process that asks nobody only has its rollouts counted."""
     recipe = read_recipe(shard.recipe_path)
     clients = make_clients(recipe, shard.recipe_path, shard.work)
     dry = {name: DryClient(client) for name, client in clients.items() if client is not None}
     stages = make_stages(recipe, shard.recipe_path, shard.work, dry)
+    own = recipe.reward.scorer == "rewind"
+    if own:
+        stages = [stage for stage in stages if stage.name != "reward"]
     first = next((place for place, stage in enumerate(stages) if stage.name in dry), len(stages))
     store = Store(shard.work / "files")
     before, _ = _take(shard, recipe, stages[:first], {}, store)
+    here = {"reward": Plan(here=count_rollouts(before / "rollouts.jsonl"))} if own else {}
     rollouts: Iterable[Rollout] | None = None
     for stage in stages[first:]:
         if rollouts is None:
@@ -95,7 +100,7 @@ def plan_shard(shard: Shard) -> dict[str, Plan]:
                 continue
             rollouts = read_rollouts(before / "rollouts.jsonl")
         rollouts = [item for item in stage.run(rollouts, store) if isinstance(item, Rollout)]
-    return {name: client.plan for name, client in dry.items()}
+    return {name: client.plan for name, client in dry.items()} | here
 
 
 def _run_shard(shard: Shard, limits: Limits) -> bool:
@@ -247,7 +252,7 @@ def make_stages(
         License(recipe.license, recipe.sources),
         Scrub(recipe.scrub, folder),
         Distill(recipe.distill, clients.get("distill")),
-        Reward(recipe.reward, clients.get("reward")),
+        Reward(recipe.reward, clients.get("reward"), folder),
     ]
     return stages
 

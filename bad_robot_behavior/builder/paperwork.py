@@ -94,9 +94,11 @@ def public_recipe(recipe: Recipe) -> dict[str, Any]:
     scrub["pseudonym_key_file"] = scrub["pseudonym_key_file"] and "not published"
     scrub["pseudonym_key_env"] = scrub["pseudonym_key_env"] and "not published"
     data["split"]["keep_test"] = data["split"]["keep_test"] and Path(data["split"]["keep_test"]).name
+    data["reward"]["checkpoint"] = data["reward"]["checkpoint"] and Path(data["reward"]["checkpoint"]).name
     for stage in ("distill", "reward"):
         if data[stage]["endpoint"] is not None:
-            data[stage]["endpoint"] = {"model": data[stage]["endpoint"]["model"]}
+            shown = ("model", "prompt_price", "completion_price")
+            data[stage]["endpoint"] = {name: data[stage]["endpoint"][name] for name in shown}
         if data[stage]["model"] is not None:
             local = data[stage]["model"]["path"]
             hidden = Path(local).is_absolute() or local.startswith((".", "~"))

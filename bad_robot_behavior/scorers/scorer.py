@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -34,7 +35,7 @@ class Clip(msgspec.Struct, frozen=True, kw_only=True):
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
     """What a scorer says: value (N,) float64, one for each frame of the clip, or None and the reason in `error`.
 
-    usage: what a model's answers took, where a scorer asks one.
+    usage: what a model's answers took, where a scorer asks one. Of samples that share a question, the first has it.
     """
 
     value: NDArray[np.float64] | None
@@ -64,4 +65,34 @@ class Scorer(Protocol):
 
     def score(self, clips: list[Clip]) -> list[Curve]:
         """One curve for each clip, in order. A clip that cannot be scored gives an `error`, never a made-up value."""
+        ...
+
+
+class Sampler(Protocol):
+    """A scorer whose curves of one clip can be drawn again and again, as preference-guided selection needs."""
+
+    name: str
+    kind: CurveKind
+    num_frames: int
+
+    @property
+    def cameras(self) -> Literal["first", "all"]:
+        """Whether `encode` wants the rollout's other cameras too."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """What is sampled, by a name that tells it from others."""
+        ...
+
+    def parameters(self) -> dict[str, Any]:
+        """Everything that decides the curves, as JSON: weights by their hash. Holds no secrets."""
+        ...
+
+    def encode(self, clip: Clip) -> Any:
+        """What the samples of a clip are drawn from, made once. May be called from another thread."""
+        ...
+
+    def sample_encoded(self, clips: Sequence[Any], samples: int) -> list[list[Curve]]:
+        """For each clip `samples` curves. Deterministic: the same seed, rollout and number, the same curve."""
         ...

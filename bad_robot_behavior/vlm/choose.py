@@ -49,10 +49,11 @@ def open_client(
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What would be asked. requests: sent, if nothing fails and no answer needs a repair; answers: asked for in them;
-    cached: known already; prompt_tokens and the most completion_tokens by `estimate.RULE`; cost: at most that, 0 where
-    no price is known or none is to be paid."""
+    """What would be asked. here: rollouts that a model in this process judges, which asks nobody. requests: sent, if
+    nothing fails and no answer needs a repair; answers: asked for in them; cached: known already; prompt_tokens and the
+    most completion_tokens by `estimate.RULE`; cost: at most that, 0 where no price is known or none is to be paid."""
 
+    here: int = 0
     requests: int = 0
     answers: int = 0
     cached: int = 0

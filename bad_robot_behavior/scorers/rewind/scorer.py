@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class ReWiND:
     name = "rewind"
     kind: CurveKind = "progress"
     needs_frames = True
-    cameras = "first"
+    cameras: Literal["first", "all"] = "first"
     card = Card(
         title="ReWiND: a small network over frozen features, trained here",
         runs="here",
