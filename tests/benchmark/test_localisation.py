@@ -31,9 +31,22 @@ def test_a_curve_that_falls_elsewhere_is_a_false_alarm_and_not_inside() -> None:
     assert found == Localised(inside=False, rises=True, noticed=False, delay_s=None, false_alarm=True)
 
 
-def test_a_fall_that_went_before_and_holds_is_noticed_without_delay() -> None:
+def test_an_alarm_that_went_before_notices_nothing_unless_the_curve_falls_again() -> None:
     found = at([0.8, 0.2, 0.2, 0.2, 0.2], (3.0, 4.0))
-    assert (found.noticed, found.delay_s, found.false_alarm, found.inside) == (True, 0.0, True, False)
+    assert (found.noticed, found.delay_s, found.false_alarm, found.inside) == (False, None, True, False)
+    again = at([0.8, 0.4, 0.4, 0.4, 0.2], (2.5, 4.0))
+    assert (again.noticed, again.delay_s, again.false_alarm) == (True, 1.5, True)
+    recovered = at([0.8, 0.4, 0.8, 0.8, 0.4], (3.0, 4.0))
+    assert (recovered.noticed, recovered.delay_s, recovered.false_alarm) == (True, 1.0, True)
+
+
+def test_a_fall_into_the_frame_at_which_the_span_begins_is_noticed_at_once() -> None:
+    found = at([0.1, 0.5, 0.9, 0.2, 0.2], (3.0, 4.0))
+    assert (found.noticed, found.delay_s, found.false_alarm) == (True, 0.0, False)
+    rounded = localise(np.arange(5) / 3, np.array([0.1, 0.5, 0.9, 0.2, 0.2]), [(round(3 / 3 + 1e-7, 6), 2.0)], 1.0)
+    assert (rounded.noticed, rounded.delay_s) == (True, 0.0)
+    third = localise(np.arange(5) / 3, np.array([0.1, 0.9, 0.2, 0.2, 0.2]), [(round(2 / 3, 6), 2.0)], 1.0)
+    assert (third.noticed, third.false_alarm, third.delay_s) == (True, False, 0.0)
 
 
 def test_the_largest_fall_counts_whichever_span_it_overlaps() -> None:

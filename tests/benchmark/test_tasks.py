@@ -21,7 +21,7 @@ FROZEN = {
     "score_ordering 1.0.0": "8f6e06c1a4977866",
     "preference 1.0.0": "0ac7ad642e2e2ecc",
     "success_detection 1.0.0": "6245ab49873a3ccb",
-    "localisation 1.0.0": "fc57990c262f4728",
+    "localisation 2.0.0": "fc57990c262f4728",
     "violation_pairs 1.0.0": "5402286f239e4415",
     "counterfactual_twins 1.0.0": "a22f281ceb241628",
     "instruction_sensitivity 1.0.0": "d84448131d5cffcb",
