@@ -1,7 +1,7 @@
 """Stage `reward`: preference-guided self-distillation (arXiv 2606.01036).
 
-A vision-language model is asked m times how each rollout of an A/B pair progressed. Samples of one are compared with
-samples of the other (`selection`), and of those that order the pair as the human did, those with the largest margin are
+A vision-language model is asked m times how each rollout of an A/B pair progressed, or a small reward model in this
+process is sampled as often (`Sampler`). Samples of one are compared with samples of the other (`selection`), and of those that order the pair as the human did, those with the largest margin are
 kept. Where none agrees there is no reward, and the rollout says so (`no_match`); nothing is put in its place. All
 samples are stored beside the rollout, each with the reason why it was kept or not.
 """
@@ -12,6 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -44,8 +45,8 @@ from bad_robot_behavior.schema import (
     rule,
     stable_id,
 )
-from bad_robot_behavior.scorers.gvl import GVL, EncodedClip
-from bad_robot_behavior.scorers.scorer import Clip, Curve, moments
+from bad_robot_behavior.scorers.gvl import GVL
+from bad_robot_behavior.scorers.scorer import Clip, Curve, Sampler, moments
 from bad_robot_behavior.vlm.answers import without_server_words
 from bad_robot_behavior.vlm.client import Client
 
@@ -58,7 +59,8 @@ NO_READABLE_SAMPLE = rule(
 
 _ROLLOUTS_AT_ONCE = 32  # a shard: as many requests as an endpoint is usually let to work on at a time
 
-Shown = tuple[Role, tuple[int, ...], EncodedClip]
+Shown = tuple[Role, tuple[int, ...], Any]
+"""The view, the indices of its frames, and the clip as the sampler encodes it."""
 
 
 class Drawn(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +85,9 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reward:
-    """Reward curves by self-distillation with GVL. Without a client, rollouts pass through as they are.
+    """Reward curves by self-distillation. Without anything to sample, rollouts pass through as they are.
+
+    client: the model that GVL asks. `settings.checkpoint`, for ReWiND, is relative to `folder`.
 
     Each rollout gets its m `samples`, and one entry more in `rewards`. Only a kept sample (`self_distilled`, agreement
     `match`) becomes the rollout's `reward`, and only where none was chosen before, such as a simulator's true one.
@@ -98,29 +102,16 @@ class Reward:
 
     name: ClassVar[str] = "reward"
 
-    def __init__(self, settings: RewardSettings, client: Client | None = None) -> None:
+    def __init__(self, settings: RewardSettings, client: Client | None = None, folder: Path = Path()) -> None:
         self.settings = settings
-        self.scorer = (
-            None
-            if client is None
-            else GVL(
-                client,
-                num_frames=settings.num_frames,
-                image_size=settings.image_size,
-                temperature=settings.temperature,
-                seed=settings.seed,
-                prompt=settings.prompt,
-                cameras=settings.cameras,
-                orders=settings.orders,
-            )
-        )
+        self.sampler = open_sampler(settings, client, folder)
         self._counters: Counter[str] = Counter()
 
     def parameters(self) -> Mapping[str, Any]:
-        if self.scorer is None:
+        if self.sampler is None:
             return {}
         chosen = {"samples": self.settings.samples, "selection": self.settings.selection, "roles": list(ROLES)}
-        return {**self.scorer.parameters(), **chosen}
+        return {**self.sampler.parameters(), **chosen}
 
     def report(self) -> dict[str, int]:
         """Counters over all that this stage has read. samples_agreeing of samples_compared is the rate before any
@@ -128,22 +119,22 @@ class Reward:
         return dict(sorted(self._counters.items()))
 
     def run(self, rollouts: Iterable[Rollout], store: Store) -> Iterator[Rollout | Rejection]:
-        if self.scorer is None:
+        if self.sampler is None:
             yield from rollouts
             return
         with ThreadPoolExecutor(1) as aside:
             # While the model is asked about one batch, the frames of the next are decoded.
             waiting: tuple[list[list[Rollout]], Future[list[Shown]]] | None = None
             for batch in _batches(rollouts):
-                following = batch, aside.submit(_show_all, batch, self.scorer)
+                following = batch, aside.submit(_show_all, batch, self.sampler)
                 if waiting is not None:
-                    yield from self._judge(self.scorer, *waiting)
+                    yield from self._judge(self.sampler, *waiting)
                 waiting = following
             if waiting is not None:
-                yield from self._judge(self.scorer, *waiting)
+                yield from self._judge(self.sampler, *waiting)
 
     def _judge(
-        self, scorer: GVL, sessions: list[list[Rollout]], decoded: Future[list[Shown]]
+        self, scorer: Sampler, sessions: list[list[Rollout]], decoded: Future[list[Shown]]
     ) -> Iterator[Rollout | Rejection]:
         rollouts = [rollout for session in sessions for rollout in session]
         shown = decoded.result()
@@ -173,7 +164,7 @@ class Reward:
         self._counters["samples_agreeing"] += sum(margin > 0 for margin in margins)
         return selected
 
-    def _with(self, scorer: GVL, rollout: Rollout, drawn: Drawn, judged: Judged | None) -> Rollout:
+    def _with(self, scorer: Sampler, rollout: Rollout, drawn: Drawn, judged: Judged | None) -> Rollout:
         readable = [value for value in drawn.values if value is not None]
         agreement: Literal["match", "no_match", "not_usable"]
         if judged is not None and judged.kept is not None:
@@ -191,7 +182,7 @@ class Reward:
             name=scorer.name,
             kind=scorer.kind,
             scorer=scorer.name,
-            model=scorer.client.model,
+            model=scorer.model,
             role=drawn.role,
             frame_index=drawn.frame_index,
             value=value,
@@ -210,6 +201,30 @@ class Reward:
     def _count(self, curves: Sequence[Curve]) -> None:
         self._counters["samples_drawn"] += len(curves)
         self._counters["samples_unreadable"] += sum(curve.value is None for curve in curves)
+
+
+def open_sampler(settings: RewardSettings, client: Client | None, folder: Path) -> Sampler | None:
+    """What the settings want to be sampled; None where that is GVL and there is no client for it to ask.
+
+    Raises MissingExtraError and BadRobotError as ReWiND does for its checkpoint, relative to `folder`.
+    """
+    if settings.scorer == "rewind":
+        from bad_robot_behavior.scorers.rewind.scorer import ReWiND
+
+        checkpoint = None if settings.checkpoint is None else folder / settings.checkpoint
+        return ReWiND(checkpoint, num_frames=settings.num_frames, seed=settings.seed)
+    if client is None:
+        return None
+    return GVL(
+        client,
+        num_frames=settings.num_frames,
+        image_size=settings.image_size,
+        temperature=settings.temperature,
+        seed=settings.seed,
+        prompt=settings.prompt,
+        cameras=settings.cameras,
+        orders=settings.orders,
+    )
 
 
 def _drawn(role: Role, index: tuple[int, ...], curves: Sequence[Curve]) -> Drawn:
@@ -235,7 +250,7 @@ def _judged(rollout: Rollout, pair: Preference, selected: Selected) -> Judged:
     )
 
 
-def _samples(scorer: GVL, rollout: Rollout, drawn: Drawn, judged: Judged | None) -> Iterator[RewardSample]:
+def _samples(scorer: Sampler, rollout: Rollout, drawn: Drawn, judged: Judged | None) -> Iterator[RewardSample]:
     """All that was drawn, kept or not, each with the reason."""
     for k, (value, error, mean) in enumerate(zip(drawn.values, drawn.errors, drawn.returns, strict=True)):
         margin = None if judged is None else judged.margins[k]
@@ -246,7 +261,7 @@ def _samples(scorer: GVL, rollout: Rollout, drawn: Drawn, judged: Judged | None)
             session_id=rollout.session_id,
             task_category=rollout.task_category,
             scorer=scorer.name,
-            model=scorer.client.model,
+            model=scorer.model,
             sample=k,
             role=drawn.role,
             frame_index=None if value is None else drawn.frame_index,
@@ -282,11 +297,11 @@ def _batches(rollouts: Iterable[Rollout]) -> Iterator[list[list[Rollout]]]:
         yield batch
 
 
-def _show_all(sessions: list[list[Rollout]], scorer: GVL) -> list[Shown]:
+def _show_all(sessions: list[list[Rollout]], scorer: Sampler) -> list[Shown]:
     return [show(rollout, scorer) for session in sessions for rollout in session]
 
 
-def show(rollout: Rollout, scorer: GVL) -> Shown:
+def show(rollout: Rollout, scorer: Sampler) -> Shown:
     """The view that is judged, the indices of its sampled frames, and these as they are sent, with the same moments of
     the other cameras where the scorer looks at all. Decoded once."""
     role, video = view(rollout)

@@ -147,11 +147,18 @@ class DistillSettings(Record, frozen=True, kw_only=True):
 
 
 class RewardSettings(Record, frozen=True, kw_only=True):
-    """Preference-guided self-distillation. Without an endpoint no curve is made and `reward` stays null."""
+    """Preference-guided self-distillation. Without a model to sample no curve is made and `reward` stays null."""
 
     endpoint: Annotated[EndpointSettings | None, Meta(description="model that scores; null: no curves are made")] = None
     model: Annotated[ModelSettings | None, Meta(description="a model in this process instead of an endpoint")] = None
-    scorer: Annotated[Literal["gvl"], Meta(description="how the model is asked")] = "gvl"
+    scorer: Annotated[
+        Literal["gvl", "rewind"],
+        Meta(description="what is sampled. gvl: a model is asked; rewind: a ReWiND in this process, asking nobody"),
+    ] = "gvl"
+    checkpoint: Annotated[
+        Text | None,
+        Meta(description="for rewind: folder of `bad-robot train rewind`; null: the one that comes with this package"),
+    ] = None
     num_frames: Annotated[int, Meta(ge=3, le=64, description="frames shown of each rollout")] = 30
     samples: Annotated[int, Meta(ge=1, le=64, description="answers drawn for each rollout (m)")] = 10
     selection: Annotated[
@@ -268,10 +275,18 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     ):
         if endpoint is not None and model is not None:
             yield f"{stage} has both endpoint and model; name the one that is to be asked"
+        if stage == "reward" and recipe.reward.scorer == "rewind" and (endpoint is not None or model is not None):
+            yield "reward.scorer is rewind, which asks no model; leave out endpoint and model, or the scorer"
         if stage == "reward" and model is not None and model.kind == "llamacpp":
             yield "reward.model.kind is llamacpp, which reads text only; judging frames needs kind transformers"
         if endpoint is not None and (endpoint.prompt_price is None) != (endpoint.completion_price is None):
             yield f"{stage}.endpoint has one of prompt_price and completion_price; a cost needs both"
+    reward, untouched = recipe.reward, RewardSettings()
+    for name in ("temperature", "image_size", "prompt", "cameras", "orders") if reward.scorer == "rewind" else ():
+        if getattr(reward, name) != getattr(untouched, name):
+            yield f"reward.{name} is {getattr(reward, name)}, which is for scorer gvl; rewind has no such setting"
+    if reward.scorer == "gvl" and reward.checkpoint is not None:
+        yield "reward.checkpoint is for scorer rewind; say reward.scorer: rewind, or leave it out"
     distill = recipe.distill
     given = distill.endpoint is not None or distill.model is not None
     if distill.method == "model" and not given:
