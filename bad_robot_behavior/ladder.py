@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from bad_robot_behavior.benchmark import predictions
 from bad_robot_behavior.benchmark.arms import ARMS, NO_EXAMPLE, Arm, Demo, Plan, make_plan, shuffled
-from bad_robot_behavior.benchmark.ladder import BASE, LadderResults, compare, table, to_json
+from bad_robot_behavior.benchmark.ladder import BASE, LadderResults, compare, table
+from bad_robot_behavior.benchmark.report import to_json
 from bad_robot_behavior.builder.loader import LoadedRollout, Release, load
 from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.schema import EndpointSettings, ModelSettings, Prediction, SplitName

@@ -8,9 +8,9 @@ import numpy as np
 
 from bad_robot_behavior.benchmark import ranking
 from bad_robot_behavior.benchmark.agreement import AlphaStatistic
-from bad_robot_behavior.benchmark.intervals import Statistic, estimate
+from bad_robot_behavior.benchmark.intervals import DIGITS, Statistic, estimate
 from bad_robot_behavior.benchmark.metrics import Floats, Ratio
-from bad_robot_behavior.benchmark.results import DIGITS, Counted, Evaluators, PolicyRank, Site
+from bad_robot_behavior.benchmark.results import Counted, Evaluators, PolicyRank, Site
 from bad_robot_behavior.benchmark.world import World
 
 
@@ -32,12 +32,7 @@ def study(world: World, *, draws: int, seed: int) -> Evaluators:
 
 def _counted(statistic: Statistic, n: int, world: World, draws: int, seed: int) -> Counted:
     [(value, interval)] = estimate([statistic], world.sessions, draws=draws, seed=seed)
-    return Counted(
-        value=None if value is None else round(value, DIGITS),
-        interval=None if interval is None else (round(interval[0], DIGITS), round(interval[1], DIGITS)),
-        n=n,
-        sessions=statistic.support,
-    )
+    return Counted(value=value, interval=interval, n=n, sessions=statistic.support)
 
 
 def _agreement(world: World, draws: int, seed: int) -> Counted:

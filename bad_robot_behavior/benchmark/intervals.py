@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from bad_robot_behavior.benchmark.metrics import Floats, Ratio
 
 CONFIDENCE = 0.95
+DIGITS = 10
+"""Decimals that are kept, so that no number differs between machines in its last bit."""
 _CELLS = 2_000_000  # of the matrix of draws x sessions that is held at a time
 
 
@@ -50,7 +52,7 @@ Statistic = Ratio | Curve | Difference
 def estimate(
     statistics: Sequence[Statistic], sessions: int, *, draws: int = 1000, seed: int = 0
 ) -> list[tuple[float | None, tuple[float, float] | None]]:
-    """Each number over all sessions, None where undefined, and its 95 % percentile interval.
+    """Each number over all sessions, None where undefined, and its 95 % percentile interval, rounded to DIGITS.
 
     All statistics must be over the same `sessions`, and all see the same draws, so differences between them are paired.
     The interval is None where the number is undefined, where it rests on fewer than two sessions, or where `draws`
@@ -59,7 +61,7 @@ def estimate(
     if not statistics:
         return []
     whole = _over(statistics, np.ones((1, sessions)))[0]
-    values = [None if np.isnan(value) else float(value) for value in whole]
+    values = [None if np.isnan(value) else round(float(value), DIGITS) for value in whole]
     usable = [v is not None and s.support >= 2 for v, s in zip(values, statistics, strict=True)]
     if draws <= 0 or not any(usable):
         return [(value, None) for value in values]
@@ -72,7 +74,7 @@ def estimate(
             result.append((value, None))
             continue
         low, high = np.quantile(defined, [tail, 1 - tail])
-        result.append((value, (float(low), float(high))))
+        result.append((value, (round(float(low), DIGITS), round(float(high), DIGITS))))
     return result
 
 

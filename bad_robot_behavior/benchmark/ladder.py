@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
-import msgspec
 import numpy as np
 
 from bad_robot_behavior import __version__
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 GroundTruth = Literal["preference", "score"]
 BASE = "none"
-_DIGITS = 10
 
 
 class Gain(Record, frozen=True, kw_only=True):
@@ -157,12 +154,11 @@ def _gains(
         arm, none = (accuracies(counts)["strict"] for counts in both)
         statistics += [accuracies(own)["strict"], Difference(arm, none)]
         counted.append((own, shared))
-    found = iter(
-        estimate(statistics, len(names), draws=draws, seed=seed) if len(names) else [(None, None)] * 2 * len(placed)
-    )
+    found = estimate(statistics, len(names), draws=draws, seed=seed) if len(names) else [(None, None)] * 2 * len(placed)
+    numbers = iter([Number(value=value, interval=interval) for value, interval in found])
     rows = []
     for name, (own, shared) in zip(placed, counted, strict=True):
-        accuracy, gain = _number(next(found)), _number(next(found))
+        accuracy, gain = next(numbers), next(numbers)
         answered = int(own.covered.sum())
         rows.append(
             Gain(
@@ -179,19 +175,6 @@ def _gains(
             )
         )
     return rows
-
-
-def _number(found: tuple[float | None, tuple[float, float] | None]) -> Number:
-    value, interval = found
-    return Number(
-        value=None if value is None else round(value, _DIGITS),
-        interval=None if interval is None else (round(interval[0], _DIGITS), round(interval[1], _DIGITS)),
-    )
-
-
-def to_json(results: LadderResults) -> str:
-    """The results as JSON text, indented; undefined numbers are null."""
-    return json.dumps(msgspec.to_builtins(results), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def table(results: LadderResults) -> str:

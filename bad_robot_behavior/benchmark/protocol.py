@@ -13,12 +13,11 @@ from tqdm import tqdm
 from bad_robot_behavior import __version__
 from bad_robot_behavior.benchmark import tasks as task_files
 from bad_robot_behavior.benchmark.evaluators import study
-from bad_robot_behavior.benchmark.intervals import Difference, estimate
+from bad_robot_behavior.benchmark.intervals import DIGITS, Difference, estimate
 from bad_robot_behavior.benchmark.measures import MEASURES, Counted, Measured
 from bad_robot_behavior.benchmark.metrics import Aggregation, Ints
 from bad_robot_behavior.benchmark.predictions import Predictions, describe
 from bad_robot_behavior.benchmark.results import (
-    DIGITS,
     POOLED,
     Comparison,
     Measure,
@@ -161,10 +160,4 @@ def _numbers(cells: Sequence[Counted], sessions: int, draws: int, seed: int) -> 
     if not sessions:
         return [Number(value=None, interval=None) for _ in cells]
     found = estimate([cell.statistic for cell in cells], sessions, draws=draws, seed=seed)
-    return [
-        Number(
-            value=None if value is None else round(value, DIGITS),
-            interval=None if interval is None else (round(interval[0], DIGITS), round(interval[1], DIGITS)),
-        )
-        for value, interval in found
-    ]
+    return [Number(value=value, interval=interval) for value, interval in found]

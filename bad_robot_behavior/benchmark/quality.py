@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 import numpy as np
 
-from bad_robot_behavior.benchmark.intervals import Difference, Statistic, estimate
+from bad_robot_behavior.benchmark.intervals import DIGITS, Difference, Statistic, estimate
 from bad_robot_behavior.benchmark.metrics import Floats, Ratio
 from bad_robot_behavior.benchmark.results import COMBINED, POOLED
 from bad_robot_behavior.schema import (
@@ -31,7 +31,6 @@ from bad_robot_behavior.schema import (
 if TYPE_CHECKING:
     from bad_robot_behavior.builder.loader import Release
 
-_DIGITS = 10
 _CATEGORIES: tuple[str, ...] = get_args(TaskCategory)
 
 
@@ -108,7 +107,7 @@ class Samples:
             spread_frame=spread_frame,
             spread_rollouts=int(several.sum()),
             by_sample=tuple(by_sample),
-            noise_floor=round(float(np.std(known, ddof=1)), _DIGITS) if len(known) > 1 else None,
+            noise_floor=round(float(np.std(known, ddof=1)), DIGITS) if len(known) > 1 else None,
             draws=draws,
             seed=seed,
         )
@@ -174,7 +173,7 @@ class _Pairs:
         shares: list[float | None] = []
         for column in self.margins.T:
             known = column[~np.isnan(column)]
-            shares.append(round(float((known > 0).mean()), _DIGITS) if known.size else None)
+            shares.append(round(float((known > 0).mean()), DIGITS) if known.size else None)
         return shares
 
     def agreement(self, name: str, members: Sequence[str], draws: int, seed: int) -> Agreement:
@@ -223,10 +222,5 @@ def _flips(margins: Floats) -> float:
 
 
 def _estimates(statistics: Sequence[Statistic], sessions: int, draws: int, seed: int) -> list[Estimate]:
-    return [
-        Estimate(
-            value=None if value is None else round(value, _DIGITS),
-            interval=None if interval is None else (round(interval[0], _DIGITS), round(interval[1], _DIGITS)),
-        )
-        for value, interval in estimate(statistics, sessions, draws=draws, seed=seed)
-    ]
+    found = estimate(statistics, sessions, draws=draws, seed=seed)
+    return [Estimate(value=value, interval=interval) for value, interval in found]

@@ -16,12 +16,13 @@ from bad_robot_behavior.benchmark.results import POOLED, Measure, Number, Result
 from bad_robot_behavior.errors import BadRobotError
 
 if TYPE_CHECKING:
+    from bad_robot_behavior.benchmark.ladder import LadderResults
     from bad_robot_behavior.builder.loader import Release
 
 NOTHING = "nothing to ask here"
 
 
-def to_json(results: Results) -> str:
+def to_json(results: Results | LadderResults) -> str:
     """The results as JSON text, indented; undefined numbers are null."""
     return json.dumps(msgspec.to_builtins(results), indent=2, ensure_ascii=False, allow_nan=False)
 

@@ -14,8 +14,6 @@ Interval = tuple[float, float]
 POOLED = "pooled"
 COMBINED: dict[str, tuple[str, ...]] = {"simple": ("pick_place", "push_pull"), "complex": ("tool_use", "pour")}
 """The two groups of categories that arXiv 2606.01036 compares in-context failures on."""
-DIGITS = 10
-"""Decimals that are kept, so that no number differs between machines in its last bit."""
 
 
 class Number(Record, frozen=True, kw_only=True):
