@@ -92,7 +92,8 @@ class Reward:
     Each rollout gets its m `samples`, and one entry more in `rewards`. Only a kept sample (`self_distilled`, agreement
     `match`) becomes the rollout's `reward`, and only where none was chosen before, such as a simulator's true one.
     Otherwise the entry is the mean of the samples that could be read (`sampled`), with agreement `no_match`, or
-    `not_usable` where the rollout stands in no usable pair (`usable_pairs`). A rollout in several is judged by the
+    `not_usable` where the rollout stands in no usable pair (`usable_pairs`), or in one with no two samples to compare
+    since a side could not be read. A rollout in several is judged by the
     first in the session's order. Where no sample could be read, there is no entry, `report()` counts it, and a
     rejection of subject `reward_curve` follows.
 
@@ -159,7 +160,9 @@ class Reward:
         selected = select(pair, a, b, self.settings.selection)
         margins = [margin for margin in paired_margins(pair, a, b) if margin is not None]
         self._counters["pairs_usable"] += 1
-        self._counters["pairs_no_match" if selected.margin is None else "pairs_match"] += 1
+        compared = any(margin is not None for margin in selected.margins_a)
+        result = "match" if selected.margin is not None else "no_match" if compared else "unread"
+        self._counters[f"pairs_{result}"] += 1
         self._counters["samples_compared"] += len(margins)
         self._counters["samples_agreeing"] += sum(margin > 0 for margin in margins)
         return selected
@@ -171,7 +174,8 @@ class Reward:
             chosen, agreement = drawn.values[judged.kept], "match"
         else:
             chosen = np.mean(readable, axis=0) if readable else None
-            agreement = "not_usable" if judged is None else "no_match"
+            compared = judged is not None and any(margin is not None for margin in judged.margins)
+            agreement = "no_match" if compared else "not_usable"
         self._counters[f"rollouts_{agreement}"] += 1
         rollout = msgspec.structs.replace(rollout, samples=tuple(_samples(scorer, rollout, drawn, judged)))
         if chosen is None:

@@ -171,7 +171,18 @@ def test_no_readable_sample_is_no_curve(tmp_path: Path) -> None:
     assert [msgspec.structs.replace(rollout, samples=()) for rollout in made] == rollouts
     assert {(s.verdict, s.value, s.margin) for rollout in made for s in rollout.samples} == {("unreadable", None, None)}
     assert report["rollouts_without_curve"] == 2
-    assert report["pairs_no_match"] == 1
+    assert report["pairs_unread"] == 1
+
+
+def test_a_pair_of_which_one_side_could_not_be_read_is_not_usable_and_no_mismatch(tmp_path: Path) -> None:
+    rollouts = list(make_pair(tmp_path))
+    # of b nothing can be read, neither the answers nor their repairs
+    (a, b), report = run(rollouts, plans(rollouts, [[10, 20, 30, 40], [None] * 8]))
+    assert [curve.agreement for curve in a.rewards] == ["not_usable"]
+    assert b.rewards == ()
+    assert (report["pairs_usable"], report["pairs_unread"]) == (1, 1)
+    assert "pairs_no_match" not in report
+    assert report["rollouts_not_usable"] == 2
 
 
 @pytest.mark.rule("reward.no_readable_sample")
