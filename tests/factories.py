@@ -45,7 +45,8 @@ def make_video(
     with av.open(str(path), "w") as container:
         for key, value in (tags or {}).items():
             container.metadata[key] = value
-        stream = container.add_stream("libx264", rate=fps, options={"g": str(gop), "crf": "18"})
+        # One thread: the bytes follow the number of threads, and tests compare what several processes wrote.
+        stream = container.add_stream("libx264", rate=fps, options={"g": str(gop), "crf": "18", "threads": "1"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         sound = container.add_stream("aac", rate=16000) if audio else None
         for i in range(num_frames):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def write(path: Path, codec: str, container: str, options: dict[str, str], num_f
                 out.mux(packet)
         for packet in stream.encode(None):
             out.mux(packet)
+    # SVT-AV1 gives whoever encodes with it, if that is root, real-time priority for the rest of the process's life.
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 
