@@ -2,8 +2,7 @@
 
 The levels are those of the ladder in arXiv 2606.01036: what a reward model gains from a failure it is shown depends on
 how much of it is shown. Nothing is made up here: a level that lacks its ingredients is left out. The dense curve is one
-that is known to be low where it should be: a simulator's or a human's, or the kept sample of a rollout that the human
-rejected. A failure that the human preferred to a worse one has no such curve, since its kept sample is the high one.
+that is known to be low where it should be (`schema.curves`).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bad_robot_behavior.schema import ROLES, CurveKind, Demonstration, RewardCurve, Role, Rollout, stable_id
+from bad_robot_behavior.schema.curves import low_where_it_failed
 
 
 def demonstrations(rollout: Rollout, num_frames: int) -> Iterator[Demonstration]:
@@ -36,7 +36,7 @@ def demonstrations(rollout: Rollout, num_frames: int) -> Iterator[Demonstration]
         count = min(num_frames, video.num_frames)
         frames = tuple(int(i) for i in np.linspace(0, video.num_frames - 1, count).round())
     yield _demonstration(rollout, "text_video", role=role, frame_index=frames)
-    if curve is not None and (curve.provenance in {"simulator", "human"} or curve.preferred is False):
+    if curve is not None and low_where_it_failed(curve.provenance, curve.preferred):
         yield _demonstration(
             rollout, "text_video_dense", role=role, frame_index=frames, value=curve.value, kind=curve.kind
         )

@@ -37,6 +37,7 @@ def test_only_a_curve_that_is_known_to_be_low_is_dense(tmp_path: Path) -> None:
         ({"provenance": "self_distilled", "preferred": True}, False),
         ({"provenance": "sampled", "preferred": None}, False),
         ({"provenance": "simulator"}, True),
+        ({"provenance": "edit"}, True),
     ):
         (curve,) = rollout.rewards
         changed = msgspec.structs.replace(rollout, rewards=(msgspec.structs.replace(curve, **changes),))

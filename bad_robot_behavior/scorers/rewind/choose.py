@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bad_robot_behavior.schema.curves import low_where_it_failed
 from bad_robot_behavior.scorers.rewind.dataset import MIN_FRAMES, Trajectory, Vectors
 from bad_robot_behavior.scorers.rewind.extract import Extracted
 from bad_robot_behavior.scorers.rewind.features import Features
@@ -18,7 +19,8 @@ Failures = Literal["none", "binary", "dense"]
 
 SUCCESSES = ("success", "success_suboptimal")
 FAILURES = ("failure", "success_side_effect")
-"""A success that broke something on the way counts as a failure here: it is not what progress should lead to."""
+"""A success that broke something on the way counts as a failure here: it is not what progress should lead to. One that
+was done badly is a success, but where its dense curve is known and asked for, it is learnt from that."""
 
 
 class Chosen(NamedTuple):
@@ -60,7 +62,7 @@ def choose(extracted: Iterable[Extracted], features: Features, failures: Failure
                 frames=found.frames,
                 text=texts[told],
                 progress=progress,
-                rewindable=rollout["outcome"] in SUCCESSES,
+                rewindable=rollout["outcome"] in SUCCESSES and not _is_told(rollout, failures),
             )
             trajectories.append(one)
             synthetic += rollout["synthetic"] is not None
@@ -75,9 +77,9 @@ def _progress(found: Extracted, failures: Failures) -> NDArray[np.float64] | str
     length = len(found.places)
     if length < MIN_FRAMES:
         return f"fewer than {MIN_FRAMES} frames"
-    if outcome in SUCCESSES:
+    if outcome in SUCCESSES and not _is_told(found.rollout, failures):
         return np.arange(1, length + 1) / length
-    if outcome not in FAILURES:
+    if outcome not in SUCCESSES + FAILURES:
         return "outcome is unknown"
     if failures == "none":
         return "failures are not asked for"
@@ -94,10 +96,15 @@ def _progress(found: Extracted, failures: Failures) -> NDArray[np.float64] | str
     return value.clip(0, 1)
 
 
+def _is_told(rollout: Any, failures: Failures) -> bool:
+    """Whether a success is learnt from its dense curve, as failures are, and never rewound."""
+    return failures == "dense" and rollout["outcome"] == "success_suboptimal" and dense_curve(rollout) is not None
+
+
 def dense_curve(rollout: Any) -> Any | None:
     """The rollout's chosen reward curve, a row of `rewards`, where a failure can be learnt from it."""
     for curve in rollout["rewards"] or ():
         chosen = curve["value"] == rollout["reward"] and curve["frame_index"] == rollout["reward_frame_index"]
-        if chosen and (curve["provenance"] in {"simulator", "human", "edit"} or curve["preferred"] is False):
+        if chosen and low_where_it_failed(curve["provenance"], curve["preferred"]):
             return curve
     return None
