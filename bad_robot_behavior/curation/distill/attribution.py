@@ -218,7 +218,7 @@ def _pattern(label: str) -> re.Pattern[str]:
     with_noun = rf"(?i:(?<![A-Za-z0-9]){_NOUN}){space}[\"'(]?{either}{ends}"
     if not re.fullmatch("[A-Z]", label):
         return re.compile(with_noun)
-    after = rf"(?='s|’s|\s*[,:;.!?)/]|\s*$| {_FINITE}| and (?:policy )?[A-Z]\b| or [A-Z]\b)"
+    after = rf"(?='s|’s|\s*[,:;.!?)/]|\s*$| {_FINITE}| (?:and|or|nor) (?:policy )?[A-Z]\b)"
     bare = rf"(?<![\w'’&]){name}{after}"
     small = rf"^{label.lower()}(?= {_FINITE}|:)"  # "b took forever": only as the first word
     if label not in {"A", "I"}:
