@@ -1,7 +1,8 @@
 """What physics said of one simulated rollout, step by step: all that the truth is told from.
 
 The world fills a trace while it steps; `truth` reads it beside the trace of the success twin. Neither the fault's name
-nor its parameters are in it, so no label can come from them.
+nor its parameters are in it, so no label can come from them. The one thing more that `truth` is told is the step of
+injection: nothing counts as a failure before it, and it says nothing of what comes after.
 """
 
 from __future__ import annotations

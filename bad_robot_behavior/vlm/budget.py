@@ -9,9 +9,6 @@ import msgspec
 from bad_robot_behavior.errors import BudgetError
 from bad_robot_behavior.vlm.cache import Cache, transaction
 
-Prices = tuple[float, float]
-"""What a million tokens cost: of the prompt, of the answer."""
-
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
     """Requests sent, faults included, and what they took. cost: in the unit of the prices; 0 where there are none."""

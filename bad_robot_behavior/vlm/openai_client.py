@@ -50,7 +50,8 @@ class OpenAIClient(CachedClient):
     429, 5xx, a dropped connection, a time-out, a garbled or empty answer and one that was cut off are asked again, up
     to `max_attempts` in all, with exponential back-off and seeded jitter, and not before the time that Retry-After
     names. What then still failed is an Answer with `error` and `lack`. 400 is not asked again (`lack="refused"`).
-    After three requests that failed for good in a row, no more are sent.
+    After three requests that failed for good in a row, or after the first where none was ever answered, no more are
+    sent.
 
     Samples of one question (requests that differ in their seeds alone, by one) go as one request with `n`. A server
     that gives fewer answers, or refuses `n`, `response_format` or `seed`, is asked without it from then on.
