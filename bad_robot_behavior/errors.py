@@ -34,6 +34,7 @@ __all__ = [
     "RecipeError",
     "ReleaseError",
     "SourceError",
+    "check_choice",
     "require",
 ]
 
@@ -115,6 +116,12 @@ def _restore(kind: type[BadRobotError], args: tuple[Any, ...], state: dict[str, 
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+def check_choice(name: str, value: str, legal: tuple[str, ...]) -> None:
+    """Raises BadRobotError where the option `name` has a value other than the legal ones."""
+    if value not in legal:
+        raise BadRobotError(f"{name} is {value!r}; legal: {', '.join(legal)}")
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bad_robot_behavior import media
-from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.errors import BadRobotError, check_choice
 from bad_robot_behavior.scorers.asking import Asking
 from bad_robot_behavior.scorers.card import Card
 from bad_robot_behavior.scorers.scorer import Clip
@@ -101,10 +101,8 @@ class Dopamine(Asking):
         rollout without one has no curve. `options` are those of `Asking`. Raises BadRobotError for a mode or folder
         that cannot be had."""
         super().__init__(client, **options)
-        if mode not in get_args(Mode):
-            raise BadRobotError(f"mode is {mode!r}; legal: {', '.join(get_args(Mode))}")
-        if output not in get_args(Output):
-            raise BadRobotError(f"output is {output!r}; legal: {', '.join(get_args(Output))}")
+        check_choice("mode", mode, get_args(Mode))
+        check_choice("output", output, get_args(Output))
         self.goals = None if goals is None else Path(goals).expanduser()
         if self.goals is None and mode in {"backward", "fused"}:
             raise BadRobotError(

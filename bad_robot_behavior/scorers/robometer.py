@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior.errors import BadRobotError, EndpointDownError, EndpointError, require
+from bad_robot_behavior.errors import EndpointDownError, EndpointError, check_choice, require
 from bad_robot_behavior.schema import CurveKind
 from bad_robot_behavior.scorers.card import Card
 from bad_robot_behavior.scorers.scorer import Clip, Curve
@@ -90,8 +90,7 @@ class Robometer:
         """base_url: of the server, such as http://localhost:8000. model: the weights that it was started with, for the
         record: the server is not asked. Raises BadRobotError for an output that there is not."""
         require("httpx2", "vlm")
-        if output not in get_args(Output):
-            raise BadRobotError(f"output is {output!r}; legal: {', '.join(get_args(Output))}")
+        check_choice("output", output, get_args(Output))
         self.base_url = base_url.rstrip("/")
         self.model = model
         self.num_frames = num_frames

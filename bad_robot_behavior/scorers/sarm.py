@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.errors import BadRobotError, check_choice
 from bad_robot_behavior.schema import CurveKind
 from bad_robot_behavior.scorers.card import Card
 from bad_robot_behavior.scorers.scorer import Clip, Curve
@@ -66,8 +66,7 @@ class SARM:
     ) -> None:
         """progress: the parquet file; episodes: the CSV file; model: its weights, where the file does not name them.
         Raises BadRobotError for files that cannot be read or do not say what is asked of them."""
-        if head not in get_args(Head):
-            raise BadRobotError(f"head is {head!r}; legal: {', '.join(get_args(Head))}")
+        check_choice("head", head, get_args(Head))
         self.head: Head = head
         self.num_frames = num_frames
         self._curves, named = _read_progress(Path(progress), f"progress_{head}")

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.errors import check_choice
 from bad_robot_behavior.scorers.asking import Asking
 from bad_robot_behavior.scorers.card import Card
 from bad_robot_behavior.scorers.scorer import Clip
@@ -67,8 +67,7 @@ class TOPReward(Asking):
     def __init__(self, client: Client, scale: Scale = "log", **options: Any) -> None:
         """`options` are those of `Asking`. Raises BadRobotError for a scale that there is not."""
         super().__init__(client, **options)
-        if scale not in get_args(Scale):
-            raise BadRobotError(f"scale is {scale!r}; legal: {', '.join(get_args(Scale))}")
+        check_choice("scale", scale, get_args(Scale))
         self.scale: Scale = scale
         self.kind = "reward" if scale == "log" else "progress"
 

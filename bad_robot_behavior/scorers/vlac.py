@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.errors import check_choice
 from bad_robot_behavior.scorers.asking import Asking
 from bad_robot_behavior.scorers.card import Card
 from bad_robot_behavior.scorers.scorer import Clip
@@ -63,8 +63,7 @@ class VLAC(Asking):
     def __init__(self, client: Client, output: Output = "progress", **options: Any) -> None:
         """`options` are those of `Asking`. Raises BadRobotError for an output that there is not."""
         super().__init__(client, **options)
-        if output not in get_args(Output):
-            raise BadRobotError(f"output is {output!r}; legal: {', '.join(get_args(Output))}")
+        check_choice("output", output, get_args(Output))
         self.output: Output = output
         self.kind = "progress" if output == "progress" else "reward"
 
