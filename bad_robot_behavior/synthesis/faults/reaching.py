@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -53,7 +54,7 @@ class Misplace:
         )
 
 
-class _Turn:
+class _Turn(ABC):
     """Turn the hand about an axis of the world while it approaches."""
 
     slug: ClassVar[str]
@@ -64,8 +65,9 @@ class _Turn:
     def applies(self, task: Task) -> str | None:
         return None
 
+    @abstractmethod
     def axis(self, rng: np.random.Generator) -> list[float]:
-        raise NotImplementedError
+        """A unit vector, (3,)."""
 
     def draw(self, rng: np.random.Generator, twin: Twin) -> Parameters | None:
         angle = float(rng.uniform(self.low, self.high) * rng.choice([-1, 1]))
