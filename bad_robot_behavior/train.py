@@ -145,7 +145,7 @@ def _command(release: str, out: str, settings: Settings, split: str | None, feat
     return f"bad-robot train rewind {shlex.quote(release)} -o {shlex.quote(out)} {' '.join(flags)} {rest}"
 
 
-_FLAGS = ("seed", "epochs", "steps", "batch", "size", "failures", "max_frames", "rate")
+_FLAGS = ("seed", "epochs", "steps", "batch", "size", "failures", "max_frames", "rate", "rate_steps")
 
 
 def _versions() -> dict[str, str]:

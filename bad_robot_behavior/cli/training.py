@@ -24,8 +24,9 @@ def train() -> None:
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=100, show_default=True, help="Updates in an epoch.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Clips in a step.")
-@click.option("--size", type=click.Choice(["small", "published"]), default="small", show_default=True)
+@click.option("--size", type=click.Choice(["tiny", "small", "published"]), default="small", show_default=True)
 @click.option("--rate", type=click.FloatRange(0, 1, min_open=True), default=1e-4, show_default=True)
+@click.option("--rate-steps", type=click.IntRange(1), default=300_000, show_default=True, help="Until it is at 1e-5.")
 @click.option("--max-frames", type=click.IntRange(3, 1024), default=64, show_default=True, help="Of each rollout.")
 @click.option("--features", type=click.Choice(["embedded", "transformers"]), default="embedded", show_default=True)
 @click.option("--frame-model", help="For transformers: folder or Hub id.  [default: facebook/dinov2-base]")
@@ -45,6 +46,7 @@ def train_rewind(
     batch: int,
     size: Any,
     rate: float,
+    rate_steps: int,
     max_frames: int,
     as_json: bool,
     **where: Any,
@@ -70,6 +72,7 @@ def train_rewind(
         failures=failures,
         max_frames=max_frames,
         rate=rate,
+        rate_steps=rate_steps,
     )
     card = trainer.train_rewind(release, out, settings, split=None if split == "all" else split, **where)
     show(card, f"{trainer.summary(card)}\ncheckpoint: {out}", as_json)

@@ -16,13 +16,14 @@ from torch import nn
 from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.scorers.rewind.judge import Dimensions
 
-Size = Literal["published", "small"]
+Size = Literal["published", "small", "tiny"]
 
 SIZES: dict[Size, dict[str, int]] = {
     "published": {},
     "small": {"width": 160, "heads": 5, "layers": 3, "inner": 320},
+    "tiny": {"width": 96, "heads": 3, "layers": 2, "inner": 192},
 }
-"""`small` has a twelfth of the weights, for machines without a GPU."""
+"""`small` has a twelfth of the weights, for machines without a GPU; `tiny` a third of that again."""
 
 
 class Network(nn.Module):  # type: ignore[misc]
