@@ -180,7 +180,7 @@ class DetectionMeasure(_Rollouts):
         meant = known & (run.kind == "progress" and how != "sum")
         for name, side in (("fpr_at_half", ~good), ("recall_at_half", good)):
             rate = Ratio.of(value >= THRESHOLD, meant & side, context, contexts)
-            found[name] = Counted(statistic=rate, n=int(side.sum()), covered=int((known & side).sum()))
+            found[name] = Counted(statistic=rate, n=int(side.sum()), covered=int((meant & side).sum()))
         return found
 
 
