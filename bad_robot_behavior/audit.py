@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pyarrow.parquet as pq
@@ -23,12 +23,12 @@ from bad_robot_behavior.builder.features import TABLES, VIDEO_CONFIG
 from bad_robot_behavior.builder.loader import Release
 from bad_robot_behavior.builder.reading import MANIFEST, inside
 from bad_robot_behavior.curation.scrub import text as text_module
-from bad_robot_behavior.curation.scrub.faces import Faces
 from bad_robot_behavior.curation.scrub.names import Names
+from bad_robot_behavior.curation.scrub.pictures import Pictures
 from bad_robot_behavior.curation.scrub.text import SessionText
 from bad_robot_behavior.errors import MediaError, ReleaseError
 from bad_robot_behavior.media.boxes import leftovers
-from bad_robot_behavior.schema import Detector, FacesSettings
+from bad_robot_behavior.schema import Detector, FacesSettings, TextOnScreenSettings
 
 _IDS = frozenset(
     {
@@ -42,6 +42,8 @@ _PSEUDONYM = re.compile(r"ev_[0-9a-f]{12}")
 _JSON_LD = frozenset({"@id", "@type", "@json", "@vocab"})  # words of croissant.json that look like handles
 _TEXTS = frozenset({".md", ".txt", ".yaml", ".yml"})
 _GIVEN = frozenset({"taxonomy.yaml", "schema"})  # copied out of the package
+NOT_ASKED = "was not asked for"
+T = TypeVar("T", FacesSettings, TextOnScreenSettings)
 _FOREIGN = frozenset({".git", ".cache", ".gitattributes"})
 
 
@@ -76,21 +78,24 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     leaks: tuple[Leak, ...]
 
 
-def audit(release: Path, *, names: bool = True, faces: bool | None = None) -> AuditReport:
+def audit(
+    release: Path, *, names: bool = True, faces: bool | None = None, text_on_screen: bool | None = None
+) -> AuditReport:
     """Look through every string, file name and video of a release.
 
-    names: look for names of people (extra `privacy`). faces: look for faces on every frame; None: where the release's
-    own recipe did. Raises MissingExtraError where a detector that is asked for is not installed, ReleaseError where
-    there is no release.
+    names: look for names of people (extra `privacy`). faces, text_on_screen: look for them in the pictures of all
+    videos; None: where the release's own recipe did. Raises MissingExtraError where a detector that is asked for is not
+    installed, ReleaseError where there is no release.
     """
     loaded = Release(release)
-    asked = loaded.manifest.recipe.get("scrub", {}).get("faces", {})
-    if faces is None:
-        faces = asked.get("detector", "none") != "none"
+    told = loaded.manifest.recipe.get("scrub", {})
     found = _Audit(
         loaded,
         Names() if names else None,
-        Faces(msgspec.convert(asked, FacesSettings, strict=False)) if faces else None,
+        Pictures(
+            _settings(FacesSettings, told.get("faces"), faces),
+            _settings(TextOnScreenSettings, told.get("text_on_screen"), text_on_screen),
+        ),
     )
     leaks = tuple(found.run())
     return AuditReport(
@@ -98,9 +103,25 @@ def audit(release: Path, *, names: bool = True, faces: bool | None = None) -> Au
         strings=found.strings,
         files=found.files,
         videos=found.videos,
-        detectors=found.detectors(asked.get("waived_because")),
+        detectors=found.detectors(),
         leaks=leaks,
     )
+
+
+def _settings(kind: type[T], told: dict[str, Any] | None, asked: bool | None) -> T:
+    """How to look: as the recipe in the manifest did; where it did not and is asked to, in the usual way.
+
+    A recipe that an older version wrote may have other settings; then the usual ones hold.
+    """
+    usual, told = kind(), told or {"detector": "none"}
+    if asked is None:
+        asked = told.get("detector") != "none"
+    if not asked:
+        return msgspec.structs.replace(usual, detector="none", waived_because=told.get("waived_because") or NOT_ASKED)
+    try:
+        return msgspec.convert(told | {"detector": usual.detector}, kind, strict=False)
+    except msgspec.ValidationError:
+        return usual
 
 
 def summary(report: AuditReport) -> str:
@@ -116,30 +137,25 @@ def summary(report: AuditReport) -> str:
 
 
 class _Audit:
-    def __init__(self, release: Release, names: Names | None, faces: Faces | None) -> None:
+    def __init__(self, release: Release, names: Names | None, pictures: Pictures) -> None:
         self._release = release
         self._root = release.path
         self._names = names
-        self._faces = faces
+        self._pictures = pictures
         self._plain = SessionText()
         verdicts = release.manifest.licenses
         self._verdicts = {(v.source, v.license, v.evidence, v.attribution): v.allowed for v in verdicts}
         self.strings = self.files = self.videos = 0
 
-    def detectors(self, waived: str | None) -> tuple[Detector, ...]:
-        not_asked = "was not asked for"
-        faces = Detector(name="faces", version=None, ran=False, reason=waived or not_asked)
-        if self._faces is not None:
-            faces = Detector(name="faces", version=self._faces.version, ran=True)
-        names = Detector(name="personal_names", version=None, ran=False, reason=not_asked)
+    def detectors(self) -> tuple[Detector, ...]:
+        names = Detector(name="personal_names", version=None, ran=False, reason=NOT_ASKED)
         if self._names is not None:
             names = Detector(name="personal_names", version=self._names.version, ran=True)
         return (
             Detector(name="text_patterns", version=str(text_module.VERSION), ran=True),
             names,
             Detector(name="container", version=media.VERSION, ran=True),
-            faces,
-            Detector(name="text_on_screen", version=None, ran=False, reason="not part of this version"),
+            *self._pictures.detectors(),
         )
 
     def run(self) -> Iterator[Leak]:
@@ -252,11 +268,10 @@ class _Audit:
             found = media.probe(source)
             for tag in found.tags:
                 yield Leak(kind="TAG", detail=tag if tag.isascii() and tag.isprintable() else None, **where)
-            if self._faces is not None:
-                seen, masks = self._faces.masks(source, found.fps)  # type: ignore[arg-type]
-                if seen:
-                    frames = f"on {len(masks)} frames, the first is {min(masks)}"
-                    yield Leak(kind="FACE", detail=frames, **where)
+            seen = self._pictures(source, found.fps, SessionText(names=self._names).found)
+            for kind in (["FACE"] if seen.faces else []) + sorted(f"{text.kind}_ON_SCREEN" for text in seen.text):
+                frames = sorted(seen.masks or ())
+                yield Leak(kind=kind, detail=f"would mask {len(frames)} frames, the first is {frames[0]}", **where)
         except MediaError as error:
             yield Leak(kind="UNREAD", detail=f"breaks at {error.where}: {error.reason}", **where)
 

@@ -124,6 +124,7 @@ def test_what_is_lost_with_a_session_is_one_defect_and_counted_in_a_build(tmp_pa
                     "pseudonym_key_file": "absent.key",
                     "faces": {"detector": "none", "waived_because": "no people"},
                     "names": {"detector": "none", "waived_because": "nobody is named"},
+                    "text_on_screen": {"detector": "none", "waived_because": "no letters in it"},
                 }
             },
             "",

@@ -17,7 +17,7 @@ class PrivacyTally:
         self._rollouts = 0
         self._verdicts: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
-        self._masked = 0  # rollouts on which a face detector ran
+        self._looked: Counter[str] = Counter()  # rollouts on which a detector of faces, or any of pictures, ran
         self._detectors: Counter[Detector] = Counter()
         self._found: Counter[tuple[str, str]] = Counter()
         self._found_in: Counter[tuple[str, str]] = Counter()
@@ -40,10 +40,10 @@ class PrivacyTally:
         self._verdicts[privacy.verdict] += 1
         self._sums["audio"] += privacy.audio_removed
         self._sums["tags"] += privacy.metadata_removed
-        if privacy.faces_found is not None:
-            self._masked += 1
-            self._sums["faces"] += privacy.faces_found
-            self._sums["frames"] += privacy.frames_masked or 0
+        for what, count in (("faces", privacy.faces_found), ("frames", privacy.frames_masked)):
+            if count is not None:
+                self._looked[what] += 1
+                self._sums[what] += count
         here: set[tuple[str, str]] = set()
         for finding in privacy.findings:
             here.add((finding.kind, finding.place))
@@ -67,8 +67,8 @@ class PrivacyTally:
             rollouts=self._rollouts,
             unscrubbed=self.unscrubbed,
             verdicts=dict(sorted(self._verdicts.items())),
-            faces_found=self._sums["faces"] if self._masked else None,
-            frames_masked=self._sums["frames"] if self._masked else None,
+            faces_found=self._sums["faces"] if self._looked["faces"] else None,
+            frames_masked=self._sums["frames"] if self._looked["frames"] else None,
             audio_removed=self._sums["audio"],
             metadata_removed=self._sums["tags"],
             detectors=tuple(sorted(runs, key=lambda d: [str(part) for part in msgspec.structs.astuple(d)])),

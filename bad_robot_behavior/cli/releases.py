@@ -117,8 +117,13 @@ def split(
 @click.argument("release", type=FILE)
 @click.option("--no-names", is_flag=True, help="Do not look for names of people; the report says so.")
 @click.option("--faces/--no-faces", default=None, help="Look for faces.  [default: where the recipe did]")
+@click.option(
+    "--text-on-screen/--no-text-on-screen",
+    default=None,
+    help="Read what stands in the pictures.  [default: where the recipe did]",
+)
 @as_json
-def audit(release: Path, no_names: bool, faces: bool | None, as_json: bool) -> None:
+def audit(release: Path, no_names: bool, faces: bool | None, text_on_screen: bool | None, as_json: bool) -> None:
     """Run all privacy detectors over a finished release. Whatever they find, they tell by place and never by value.
 
     Exits with 1 where anything is found.
@@ -128,7 +133,7 @@ def audit(release: Path, no_names: bool, faces: bool | None, as_json: bool) -> N
     from bad_robot_behavior.audit import audit as run
     from bad_robot_behavior.audit import summary
 
-    report = run(release, names=not no_names, faces=faces)
+    report = run(release, names=not no_names, faces=faces, text_on_screen=text_on_screen)
     show(report, summary(report), as_json)
     raise SystemExit(1 if report.leaks else 0)
 

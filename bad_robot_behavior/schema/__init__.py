@@ -15,6 +15,7 @@ from bad_robot_behavior.schema.recipe import (
     ScrubSettings,
     SourceSettings,
     SplitSettings,
+    TextOnScreenSettings,
     read_recipe,
 )
 from bad_robot_behavior.schema.records import (
@@ -125,6 +126,7 @@ __all__ = [
     "SplitSettings",
     "Synthetic",
     "TaskCategory",
+    "TextOnScreenSettings",
     "Trajectory",
     "Video",
     "Videos",

@@ -104,7 +104,7 @@ def recipe_page() -> str:
         "- `split.train + split.validation + split.test` is 1.",
         "- Sources have different names: a name goes into ids.",
         "- `scrub` has exactly one of `pseudonym_key_file`, `pseudonym_key_env` and `drop_evaluators: true`.",
-        "- `scrub.faces.detector: none` and `scrub.names.detector: none` need `waived_because`.",
+        "- `detector: none` under `scrub.faces`, `scrub.names` or `scrub.text_on_screen` needs `waived_because`.",
         "- `screen.min_duration_s` is not above `screen.max_duration_s`.",
         "- `license_checked` is a date that there is.",
     ]

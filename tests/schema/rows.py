@@ -291,7 +291,7 @@ def recipe(number: int = 0) -> dict[str, Any]:
         "description": "An example.",
         "sources": [{"name": "lab", "kind": "folder", "path": "lab"}],
         "license": {"allow": ["CC-BY-4.0"]},
-        "scrub": {"drop_evaluators": True, "faces": {"threshold": 0.3}},
+        "scrub": {"drop_evaluators": True, "faces": {"every_s": 0.5}},
         "distill": {"endpoint": {"base_url": "http://localhost:1/v1", "model": "m"}},
     }
 

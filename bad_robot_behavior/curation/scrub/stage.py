@@ -6,7 +6,6 @@ It stands before every stage that may call a model. A detector that did not run 
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
@@ -17,9 +16,10 @@ import msgspec
 
 from bad_robot_behavior import media
 from bad_robot_behavior.curation.scrub import text as text_module
-from bad_robot_behavior.curation.scrub.faces import Faces, draw
 from bad_robot_behavior.curation.scrub.names import Names
+from bad_robot_behavior.curation.scrub.pictures import Pictures
 from bad_robot_behavior.curation.scrub.pseudonyms import Pseudonyms, normalise_site, read_pseudonyms
+from bad_robot_behavior.curation.scrub.sheet import Sheet
 from bad_robot_behavior.curation.scrub.text import Found, SessionText
 from bad_robot_behavior.curation.scrub.walk import walk
 from bad_robot_behavior.curation.stage import Store
@@ -48,18 +48,11 @@ UNREADABLE = rule(
     cure="Record or copy the file again; a video that cannot be read cannot be searched for faces.",
 )
 
-_VERSION = 2  # raise it when the same rollout would come out otherwise
+_VERSION = 3  # raise it when the same rollout would come out otherwise
+ON_SCREEN = "text_on_screen"
+"""Place of what was read in a picture, among the names of fields."""
 _PROGRAM_TAGS = frozenset({"encoder", "duration", "language"})
 _NO_PERSON = frozenset({"human", "lab", "evaluator", "annotator", "author", "operator", "expert", "crowd"})
-
-_NOT_IN_THIS_VERSION = (
-    Detector(
-        name="text_on_screen",
-        version=None,
-        ran=False,
-        reason="not part of this version: name tags and monitors in the picture are not read",
-    ),
-)
 
 
 class _Cleaned(msgspec.Struct, frozen=True):
@@ -79,6 +72,7 @@ class _Redactor:
         self._text = text
         self._pseudonym = pseudonym
         self._seen: dict[tuple[str, bool], tuple[str, tuple[Found, ...]]] = {}
+        self._on_screen: list[Found] = []
 
     def __call__(self, text: str, field: str) -> str:
         # An attribution is the name that the owner of the rights wants to be called by, and a licence may demand it:
@@ -88,9 +82,17 @@ class _Redactor:
         self._seen.setdefault((text, camera), (field, words.found(text, camera=camera)))
         return words.scrub(text, camera=camera)[0]
 
+    def on_screen(self, text: str) -> tuple[Found, ...]:
+        """What is personal in a line that was read in a picture."""
+        return self._text.found(text)
+
+    def masked(self, found: tuple[Found, ...]) -> None:
+        """Note what was masked in the pictures of one video."""
+        self._on_screen += found
+
     def findings(self) -> tuple[Finding, ...]:
         counts: Counter[tuple[str, str, str | None]] = Counter()
-        for field, found in self._seen.values():
+        for field, found in (*self._seen.values(), (ON_SCREEN, self._on_screen)):
             for kind, value in found:
                 counts[kind, field, self._pseudonym.mark(value) if self._pseudonym else None] += 1
         ordered = sorted(counts, key=lambda key: tuple(part or "" for part in key))
@@ -101,7 +103,7 @@ class Scrub:
     """Takes personal data out of rollouts. Videos come out as fresh mp4 files in the store.
 
     Raises RecipeError where the key for pseudonyms is missing or shorter than 16 bytes, and MissingExtraError where
-    the detector of faces or of names is not installed; both when it is made, before any work.
+    a detector that the recipe asks for is not installed; both when it is made, before any work.
     """
 
     name: ClassVar[str] = "scrub"
@@ -109,7 +111,7 @@ class Scrub:
     def __init__(self, settings: ScrubSettings, recipe_folder: Path) -> None:
         self._settings = settings
         self._pseudonym = read_pseudonyms(settings, recipe_folder)
-        self._faces = None if settings.faces.detector == "none" else Faces(settings.faces)
+        self._pictures = Pictures(settings.faces, settings.text_on_screen)
         self._names = None if settings.names.detector == "none" else Names()
 
     def parameters(self) -> Mapping[str, Any]:
@@ -117,6 +119,7 @@ class Scrub:
             "version": _VERSION,
             "key_id": self._pseudonym.key_id if self._pseudonym else None,
             "faces": msgspec.to_builtins(self._settings.faces),
+            "text_on_screen": msgspec.to_builtins(self._settings.text_on_screen),
             "names": msgspec.to_builtins(self._settings.names),
             "detectors": msgspec.to_builtins(self._detectors()),
         }
@@ -154,7 +157,7 @@ class Scrub:
             if video is None:
                 continue
             try:
-                cleaned[role] = self._clean(video, store)
+                cleaned[role] = self._clean(video, f"{rollout.rollout_id}_{role}", redact, store)
             except MediaError as error:
                 named = msgspec.structs.replace(rollout, source_ref=source_ref)
                 return reject(named, "scrub", UNREADABLE, f"{role}: broke at {error.where}: {error.reason}")
@@ -219,35 +222,32 @@ class Scrub:
             return msgspec.structs.replace(failure, annotator=self._site(rollout, redact) or "human")
         return msgspec.structs.replace(failure, annotator=self._person(failure.annotator) or "human")
 
-    def _clean(self, video: Video, store: Store) -> _Cleaned:
-        """A video without sound, tags and faces. Raises MediaError where it cannot be read."""
+    def _clean(self, video: Video, name: str, redact: _Redactor, store: Store) -> _Cleaned:
+        """A video without sound, tags, faces and personal text. Raises MediaError where it cannot be read.
+
+        What is masked goes onto contact sheets `name` in folder `masked` beside the store.
+        """
         if video.path is None:
             raise MediaError("video", "open", "the record names no file")
         source = Path(video.path)
         found = media.probe(source)
-        faces, masks = self._faces.masks(source, found.fps) if self._faces else (None, None)
-        if masks:
-            place = store.add(lambda p: media.encode(p, draw(media.frames(source), masks), found.fps), ".mp4")
+        seen = self._pictures(source, found.fps, redact.on_screen)
+        redact.masked(seen.text)
+        if seen.masks:
+            sheet = Sheet(store.root.parent / "masked", name, seen.masks)
+            place = store.add(lambda p: media.encode(p, sheet.drawn(media.frames(source)), found.fps), ".mp4")
             made = media.video(place, video.camera, video.capture_hz)
         else:
             made = media.remuxed(video, store.add(lambda p: media.remux(source, p), ".mp4"))
         return _Cleaned(
             made,
-            faces,
-            None if masks is None else len(masks),
+            seen.faces,
+            None if seen.masks is None else len(seen.masks),
             audio_removed=found.has_audio,
             metadata_removed=_told_something(found),
         )
 
     def _detectors(self) -> tuple[Detector, ...]:
-        faces = self._settings.faces
-        if self._faces is None:
-            centerface = Detector(name="faces_centerface", version=None, ran=False, reason=faces.waived_because)
-        else:
-            thresholds = {"threshold": faces.threshold, "padding": faces.padding, "window_s": faces.window_s}
-            centerface = Detector(
-                name="faces_centerface", version=self._faces.version, ran=True, settings=json.dumps(thresholds)
-            )
         if self._names is None:
             reason = self._settings.names.waived_because
             names = Detector(name="personal_names", version=None, ran=False, reason=reason)
@@ -257,22 +257,20 @@ class Scrub:
             Detector(name="text_patterns", version=_text_version(), ran=True),
             names,
             Detector(name="container", version=media.VERSION, ran=True),
-            centerface,
-            *_NOT_IN_THIS_VERSION,
+            *self._pictures.detectors(),
         )
 
     def _privacy(self, cleaned: list[_Cleaned], findings: tuple[Finding, ...]) -> Privacy:
         detectors = self._detectors()
         faces = [done.faces_found for done in cleaned if done.faces_found is not None]
         masked = [done.frames_masked for done in cleaned if done.frames_masked is not None]
-        ran = self._faces is not None
         audio, tags = any(done.audio_removed for done in cleaned), any(done.metadata_removed for done in cleaned)
         redactions = sum(finding.count for finding in findings)
         anything = bool(redactions or sum(faces) or audio or tags)
         complete = all(detector.ran for detector in detectors)
         return Privacy(
-            faces_found=sum(faces) if ran else None,
-            frames_masked=sum(masked) if ran else None,
+            faces_found=sum(faces) if faces else None,
+            frames_masked=sum(masked) if masked else None,
             text_redactions=redactions,
             audio_removed=audio,
             metadata_removed=tags,

