@@ -53,7 +53,7 @@ class Lab:
     def rollouts(self, **settings: Any) -> dict[str, Rollout]:
         return {r.source_ref.rsplit("/", 1)[-1]: r for r in self.read(**settings) if isinstance(r, Rollout)}
 
-    def broken(self, code: str, subject: str, field: str | None = None) -> Defect:
+    def assert_broken(self, code: str, subject: str, field: str | None = None) -> Defect:
         """The defect of `code`, after a look that reading and checking say the same. The other rollouts must stay."""
         defects = check(self.root)
         defect = next((d for d in defects if d.rule == code), None)

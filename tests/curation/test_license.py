@@ -53,7 +53,7 @@ def test_the_upstream_table_speaks_for_a_known_kind(rollout: Rollout, tmp_path: 
     assert "2506.18123" in made.attribution
 
 
-def rejected(made: Any, code: str) -> Rejection:
+def assert_rejected(made: Any, code: str) -> Rejection:
     assert isinstance(made, Rejection)
     assert (made.code, made.stage) == (code, "license")
     return made
@@ -62,12 +62,12 @@ def rejected(made: Any, code: str) -> Rejection:
 @pytest.mark.rule("license.unknown")
 @pytest.mark.parametrize("stated", [None, "unknown", "N/A", "  "])
 def test_an_unknown_licence_blocks(rollout: Rollout, tmp_path: Path, stated: str | None) -> None:
-    rejected(run(msgspec.structs.replace(rollout, license=stated), source(), tmp_path), "license.unknown")
+    assert_rejected(run(msgspec.structs.replace(rollout, license=stated), source(), tmp_path), "license.unknown")
 
 
 @pytest.mark.rule("license.unknown")
 def test_a_source_whose_publisher_states_nothing_blocks_with_the_reason(rollout: Rollout, tmp_path: Path) -> None:
-    made = rejected(run(rollout, source(name="soar"), tmp_path), "license.unknown")
+    made = assert_rejected(run(rollout, source(name="soar"), tmp_path), "license.unknown")
     assert "No statement of a licence for the data was found" in made.detail
 
 
@@ -75,24 +75,24 @@ def test_a_source_whose_publisher_states_nothing_blocks_with_the_reason(rollout:
 @pytest.mark.parametrize("stated", ["Creative Commons", "MIT AND", "(" * 150 + "MIT", "MIT OR " * 400 + "MIT"])
 def test_what_is_not_spdx_blocks_and_is_not_repeated(rollout: Rollout, tmp_path: Path, stated: str) -> None:
     made = run(msgspec.structs.replace(rollout, license=stated, license_evidence="x"), source(), tmp_path)
-    assert stated not in rejected(made, "license.not_spdx").detail
+    assert stated not in assert_rejected(made, "license.not_spdx").detail
 
 
 @pytest.mark.rule("license.no_evidence")
 def test_a_statement_without_evidence_blocks(rollout: Rollout, tmp_path: Path) -> None:
-    rejected(run(rollout, source(license="MIT"), tmp_path), "license.no_evidence")
+    assert_rejected(run(rollout, source(license="MIT"), tmp_path), "license.no_evidence")
 
 
 @pytest.mark.rule("license.no_evidence")
 def test_evidence_for_another_licence_is_no_evidence(rollout: Rollout, tmp_path: Path) -> None:
     stated = msgspec.structs.replace(rollout, license="CC-BY-4.0")
-    rejected(run(stated, source(license="MIT", license_evidence="LICENSE"), tmp_path), "license.no_evidence")
+    assert_rejected(run(stated, source(license="MIT", license_evidence="LICENSE"), tmp_path), "license.no_evidence")
 
 
 @pytest.mark.rule("license.conflict")
 def test_a_recipe_that_contradicts_the_publisher_blocks(rollout: Rollout, tmp_path: Path) -> None:
     claim = source(name="arena", kind="roboarena", license="Apache-2.0", license_evidence="a guess")
-    made = rejected(run(rollout, claim, tmp_path), "license.conflict")
+    made = assert_rejected(run(rollout, claim, tmp_path), "license.conflict")
     assert "Apache-2.0" in made.detail
     assert "MIT" in made.detail
 
@@ -113,7 +113,7 @@ def test_simulated_rollouts_in_a_known_layout_have_no_upstream(rollout: Rollout,
 @pytest.mark.parametrize("stated", ["CC-BY-NC-4.0", "MIT AND CC-BY-NC-4.0", "LicenseRef-mine"])
 def test_what_the_recipe_does_not_allow_blocks(rollout: Rollout, tmp_path: Path, stated: str) -> None:
     made = run(rollout, source(license=stated, license_evidence="LICENSE"), tmp_path)
-    rejected(made, "license.not_allowed")
+    assert_rejected(made, "license.not_allowed")
 
 
 @pytest.mark.parametrize("stated", ["MIT OR CC-BY-NC-4.0", "(mit and CC0-1.0) or GPL-2.0-only"])
@@ -193,7 +193,9 @@ def test_a_licence_that_forbids_derivatives_blocks_whatever_the_recipe_says(
     rollout: Rollout, tmp_path: Path, stated: str
 ) -> None:
     allow = LicenseSettings(allow=("MIT", "CC-BY-ND-4.0", "CC-BY-NC-ND-4.0"), mixed_because="a reason for the test")
-    made = rejected(run(rollout, source(license=stated, license_evidence="x"), tmp_path, allow), "license.forbids")
+    made = assert_rejected(
+        run(rollout, source(license=stated, license_evidence="x"), tmp_path, allow), "license.forbids"
+    )
     assert "forbids that the data are changed" in made.detail
 
 
@@ -216,7 +218,7 @@ def test_share_alike_and_non_commercial_do_not_mix_in_without_a_reason(allow: tu
     "allow", [("MIT", "CC-BY-4.0", "CC0-1.0"), ("CC-BY-NC-4.0",), ("CC-BY-SA-4.0",), ("EUPL-1.2",)]
 )
 def test_licences_that_go_together_need_no_reason(allow: tuple[str, ...]) -> None:
-    License(LicenseSettings(allow=allow), (source(),))
+    assert License(LicenseSettings(allow=allow), (source(),)).parameters()["allow"] == sorted(allow)
 
 
 @pytest.mark.parametrize(

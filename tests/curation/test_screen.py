@@ -45,7 +45,7 @@ def flat(path: Path, levels: list[int], colour_range: str = "tv") -> Path:
     return path
 
 
-def rejected(found: Rollout | Rejection, code: str, role: str = "exterior_1") -> Rejection:
+def assert_rejected(found: Rollout | Rejection, code: str, role: str = "exterior_1") -> Rejection:
     assert isinstance(found, Rejection)
     assert (found.code, found.stage, found.subject) == (code, "screen", "rollout")
     assert found.detail.startswith(f"{role}: ")
@@ -107,7 +107,7 @@ def test_a_video_that_does_not_decode_rejects_the_rollout(harm: Callable[[Path],
     path = make_video(tmp_path / "Ada Lovelace.mp4", num_frames=30, size=(160, 128))
     rollout = rollout_of(media.video(make_video(tmp_path / "a.mp4"), "c"), media.video(path, "c"))
     harm(path)
-    found = rejected(screen(rollout)[0], "video.undecodable", "exterior_2")
+    found = assert_rejected(screen(rollout)[0], "video.undecodable", "exterior_2")
     assert "broke at" in found.detail
     assert "Ada" not in found.detail
 
@@ -115,7 +115,9 @@ def test_a_video_that_does_not_decode_rejects_the_rollout(harm: Callable[[Path],
 @pytest.mark.rule("video.undecodable")
 def test_a_record_without_a_path_rejects_the_rollout(tmp_path: Path) -> None:
     video = media.video(make_video(tmp_path / "a.mp4"), "c")
-    rejected(screen(rollout_of(video, msgspec.structs.replace(video, path=None)))[0], "video.undecodable", "exterior_2")
+    assert_rejected(
+        screen(rollout_of(video, msgspec.structs.replace(video, path=None)))[0], "video.undecodable", "exterior_2"
+    )
 
 
 @pytest.mark.rule("video.changed")
@@ -125,7 +127,7 @@ def test_a_record_without_a_path_rejects_the_rollout(tmp_path: Path) -> None:
 def test_a_video_that_is_no_longer_the_one_read_rejects_the_rollout(now: int, detail: str, tmp_path: Path) -> None:
     rollout = make_rollout(make_video(tmp_path / "a.mp4", num_frames=12))
     make_video(tmp_path / "a.mp4", num_frames=now, seed=9)
-    assert detail in rejected(screen(rollout)[0], "video.changed").detail
+    assert detail in assert_rejected(screen(rollout)[0], "video.changed").detail
 
 
 @pytest.mark.rule("video.black")
@@ -133,7 +135,7 @@ def test_a_video_that_is_no_longer_the_one_read_rejects_the_rollout(now: int, de
 def test_a_black_video_rejects_the_rollout_in_either_range(colour_range: str, tmp_path: Path) -> None:
     """In the usual range black is luma 16, not 0."""
     black = media.video(flat(tmp_path / "black.mp4", [0, 1, 0, 2] * 3, colour_range), "c")
-    rejected(screen(rollout_of(black))[0], "video.black")
+    assert_rejected(screen(rollout_of(black))[0], "video.black")
     dark = media.video(flat(tmp_path / "dark.mp4", [0] * 11 + [12], colour_range), "c")
     assert isinstance(screen(rollout_of(dark))[0], Rollout)
 
@@ -141,7 +143,7 @@ def test_a_black_video_rejects_the_rollout_in_either_range(colour_range: str, tm
 @pytest.mark.rule("video.frozen")
 def test_a_video_that_stands_still_rejects_the_rollout(tmp_path: Path) -> None:
     frozen = media.video(flat(tmp_path / "frozen.mp4", [90] * 12), "c")
-    rejected(screen(rollout_of(frozen))[0], "video.frozen")
+    assert_rejected(screen(rollout_of(frozen))[0], "video.frozen")
     late = media.video(flat(tmp_path / "late.mp4", [90] * 11 + [94]), "c")
     assert isinstance(screen(rollout_of(late))[0], Rollout)
 
@@ -149,20 +151,20 @@ def test_a_video_that_stands_still_rejects_the_rollout(tmp_path: Path) -> None:
 @pytest.mark.rule("video.frozen")
 def test_one_frame_alone_shows_no_attempt(tmp_path: Path) -> None:
     one = media.video(make_video(tmp_path / "a.mp4", num_frames=1, fps=2), "c")
-    assert "one frame" in rejected(screen(rollout_of(one))[0], "video.frozen").detail
+    assert "one frame" in assert_rejected(screen(rollout_of(one))[0], "video.frozen").detail
 
 
 @pytest.mark.rule("video.too_short")
 def test_a_short_video_rejects_the_rollout(tmp_path: Path) -> None:
     video = media.video(make_video(tmp_path / "a.mp4", num_frames=12, fps=10), "c")
-    rejected(screen(rollout_of(video), min_duration_s=1.25)[0], "video.too_short")
+    assert_rejected(screen(rollout_of(video), min_duration_s=1.25)[0], "video.too_short")
     assert isinstance(screen(rollout_of(video), min_duration_s=1.2)[0], Rollout)
 
 
 @pytest.mark.rule("video.too_long")
 def test_a_long_video_rejects_the_rollout(tmp_path: Path) -> None:
     video = media.video(make_video(tmp_path / "a.mp4", num_frames=12, fps=10), "c")
-    rejected(screen(rollout_of(video), max_duration_s=1.15)[0], "video.too_long")
+    assert_rejected(screen(rollout_of(video), max_duration_s=1.15)[0], "video.too_long")
     assert isinstance(screen(rollout_of(video), max_duration_s=1.2)[0], Rollout)
 
 
@@ -191,7 +193,7 @@ def timed(path: Path, times: list[int]) -> Path:
 )
 def test_frames_at_unequal_steps_reject_the_rollout(times: list[int], tmp_path: Path) -> None:
     video = media.video(timed(tmp_path / "a.mp4", times), "c")
-    found = rejected(screen(rollout_of(video))[0], "video.variable_rate")
+    found = assert_rejected(screen(rollout_of(video))[0], "video.variable_rate")
     expected = max(abs(time / 100 - i / video.fps) for i, time in enumerate(times))
     assert f"a frame is {expected:.3f} s from" in found.detail
     media.encode(tmp_path / "b.mp4", media.frames(tmp_path / "a.mp4"), 10)

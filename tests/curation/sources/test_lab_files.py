@@ -18,13 +18,13 @@ from tests.labs import GOOD, Lab, save
 @pytest.mark.rule("lab.session_missing")
 def test_videos_without_a_session(lab: Lab) -> None:
     (lab.session / "session.yaml").rename(lab.session / "session.yml")
-    lab.broken("lab.session_missing", "session")
+    lab.assert_broken("lab.session_missing", "session")
 
 
 @pytest.mark.rule("lab.session_name")
 def test_a_folder_name_that_is_not_text(lab: Lab) -> None:
     lab.session.rename(lab.root / "s\udcff1")
-    defect = lab.broken("lab.session_name", "session")
+    defect = lab.assert_broken("lab.session_name", "session")
     defect.file.encode("utf-8")
 
 
@@ -35,20 +35,20 @@ def test_a_folder_name_that_is_not_text(lab: Lab) -> None:
 def test_a_path_that_leaves_the_folder(lab: Lab, name: str) -> None:
     (lab.root / "B.mp4.txt").write_bytes((lab.session / "B.mp4").read_bytes())
     (lab.session / "link.mp4").symlink_to(lab.root / "B.mp4.txt")
-    lab.rollout(video=name.format(root=lab.root)).broken("lab.path_outside", "rollout", "rollouts.B.video")
+    lab.rollout(video=name.format(root=lab.root)).assert_broken("lab.path_outside", "rollout", "rollouts.B.video")
 
 
 def test_a_session_that_is_a_link(lab: Lab) -> None:
     outside = lab.tmp / "outside"
     shutil.move(lab.session, outside)
     lab.session.symlink_to(outside)
-    lab.broken("lab.path_outside", "session")
+    lab.assert_broken("lab.path_outside", "session")
 
 
 def test_a_session_file_that_is_a_link(lab: Lab) -> None:
     (lab.session / "session.yaml").rename(lab.tmp / "session.yaml")
     (lab.session / "session.yaml").symlink_to(lab.tmp / "session.yaml")
-    lab.broken("lab.path_outside", "session")
+    lab.assert_broken("lab.path_outside", "session")
 
 
 @pytest.mark.rule("lab.file_missing")
@@ -56,32 +56,32 @@ def test_a_session_file_that_is_a_link(lab: Lab) -> None:
 def test_a_file_that_is_not_there(lab: Lab, name: str) -> None:
     (lab.session / "loop.mp4").symlink_to("loop.mp4")
     (lab.session / "folder.mp4").mkdir()
-    lab.rollout(video=name).broken("lab.file_missing", "rollout", "rollouts.B.video")
+    lab.rollout(video=name).assert_broken("lab.file_missing", "rollout", "rollouts.B.video")
 
 
 @pytest.mark.rule("lab.file_type")
 def test_a_video_that_is_no_mp4(lab: Lab) -> None:
     shutil.copyfile(lab.session / "B.mp4", lab.session / "B.avi")
-    lab.rollout(video="B.avi").broken("lab.file_type", "rollout", "rollouts.B.video")
+    lab.rollout(video="B.avi").assert_broken("lab.file_type", "rollout", "rollouts.B.video")
 
 
 @pytest.mark.rule("lab.file_shared")
 def test_a_file_that_two_rollouts_name(lab: Lab) -> None:
     lab.write(rollouts=GOOD["rollouts"] | {"C": {"video": "B.mp4"}}, preference=None)
-    lab.broken("lab.file_shared", "rollout", "rollouts.B.video")
+    lab.assert_broken("lab.file_shared", "rollout", "rollouts.B.video")
     assert set(lab.rollouts()) == {"A"}
     lab.rollout(video=..., videos={"exterior_1": "B.mp4", "wrist": "./B.mp4"})
-    lab.broken("lab.file_shared", "rollout", "rollouts.B.videos.exterior_1")
+    lab.assert_broken("lab.file_shared", "rollout", "rollouts.B.videos.exterior_1")
 
 
 @pytest.mark.rule("lab.unused_video")
 def test_a_video_that_no_rollout_names(lab: Lab, clips: Path) -> None:
     (lab.session / "more").mkdir()
     shutil.copyfile(clips / "C.mp4", lab.session / "more" / "C.mp4")
-    lab.broken("lab.unused_video", "rollout")
+    lab.assert_broken("lab.unused_video", "rollout")
     assert set(lab.rollouts()) == {"A", "B"}
     assert check(lab.write(unused=["more/C.mp4", "gone.mp4"]).root) == []
-    lab.write(unused=["more/C.mp4", "B.mp4"]).broken("lab.file_shared", "rollout", "rollouts.B.video")
+    lab.write(unused=["more/C.mp4", "B.mp4"]).assert_broken("lab.file_shared", "rollout", "rollouts.B.video")
 
 
 def test_the_video_of_a_broken_rollout_counts_once(lab: Lab) -> None:
@@ -97,7 +97,7 @@ def test_the_video_of_a_broken_rollout_counts_once(lab: Lab) -> None:
 def test_a_video_that_is_broken(lab: Lab, damage: Callable[[bytes], bytes]) -> None:
     path = lab.session / "B.mp4"
     path.write_bytes(damage(path.read_bytes()))
-    lab.broken("lab.video_unreadable", "rollout", "rollouts.B.video")
+    lab.assert_broken("lab.video_unreadable", "rollout", "rollouts.B.video")
 
 
 @pytest.mark.rule("lab.trajectory")
@@ -117,7 +117,7 @@ def test_a_video_that_is_broken(lab: Lab, damage: Callable[[bytes], bytes]) -> N
 )
 def test_a_trajectory_of_the_wrong_form(lab: Lab, arrays: dict[str, Any]) -> None:
     save(lab.session / "B.npz", **arrays)
-    lab.rollout(trajectory="B.npz").broken("lab.trajectory", "rollout", "rollouts.B.trajectory")
+    lab.rollout(trajectory="B.npz").assert_broken("lab.trajectory", "rollout", "rollouts.B.trajectory")
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_a_trajectory_of_the_wrong_form(lab: Lab, arrays: dict[str, Any]) -> Non
 )
 def test_a_trajectory_with_bad_values(lab: Lab, arrays: dict[str, Any], code: str) -> None:
     save(lab.session / "B.npz", **arrays)
-    lab.rollout(trajectory="B.npz").broken(code, "rollout", "rollouts.B.trajectory")
+    lab.rollout(trajectory="B.npz").assert_broken(code, "rollout", "rollouts.B.trajectory")
 
 
 def test_a_trajectory_that_is_no_archive(lab: Lab) -> None:
     (lab.session / "B.npz").write_bytes(b"PK\x03\x04 nothing")
-    lab.rollout(trajectory="B.npz").broken("npz.unreadable", "rollout", "rollouts.B.trajectory")
+    lab.rollout(trajectory="B.npz").assert_broken("npz.unreadable", "rollout", "rollouts.B.trajectory")

@@ -15,18 +15,18 @@ from tests.labs import GOOD, Lab
 def test_a_session_file_that_is_a_folder(lab: Lab) -> None:
     (lab.session / "session.yaml").unlink()
     (lab.session / "session.yaml").mkdir()
-    lab.broken("lab.yaml_unreadable", "session")
+    lab.assert_broken("lab.yaml_unreadable", "session")
 
 
 @pytest.mark.rule("lab.yaml_too_large")
 def test_a_session_file_that_is_too_large(lab: Lab) -> None:
-    lab.write("# " + "x" * lab_yaml.MAX_BYTES).broken("lab.yaml_too_large", "session")
+    lab.write("# " + "x" * lab_yaml.MAX_BYTES).assert_broken("lab.yaml_too_large", "session")
 
 
 @pytest.mark.rule("lab.yaml_encoding")
 def test_a_session_file_in_latin_1(lab: Lab) -> None:
     (lab.session / "session.yaml").write_bytes("instruction: hänge".encode("latin-1"))
-    lab.broken("lab.yaml_encoding", "session")
+    lab.assert_broken("lab.yaml_encoding", "session")
 
 
 @pytest.mark.rule("lab.yaml_syntax")
@@ -37,9 +37,9 @@ def test_a_session_file_in_latin_1(lab: Lab) -> None:
 def test_a_session_file_that_is_not_yaml(lab: Lab, text: str) -> None:
     lab.write(text)
     if text == "- !":
-        lab.broken("lab.yaml_not_plain", "session")
+        lab.assert_broken("lab.yaml_not_plain", "session")
     else:
-        lab.broken("lab.yaml_syntax", "session")
+        lab.assert_broken("lab.yaml_syntax", "session")
 
 
 @pytest.mark.rule("lab.yaml_not_plain")
@@ -55,38 +55,40 @@ def test_a_session_file_that_is_not_yaml(lab: Lab, text: str) -> None:
     ],
 )
 def test_yaml_that_is_more_than_plain_data(lab: Lab, text: str) -> None:
-    lab.write(text).broken("lab.yaml_not_plain", "session")
+    lab.write(text).assert_broken("lab.yaml_not_plain", "session")
 
 
 @pytest.mark.rule("lab.duplicate_key")
 def test_a_key_that_stands_twice(lab: Lab) -> None:
     text = yaml.safe_dump(GOOD, sort_keys=False)
-    defect = lab.write(text.replace("    score: 0.2\n", "    score: 0.2\n    score: 0.3\n")).broken(
+    defect = lab.write(text.replace("    score: 0.2\n", "    score: 0.2\n    score: 0.3\n")).assert_broken(
         "lab.duplicate_key", "rollout", "rollouts.B.score"
     )
     assert defect.row == 12
-    lab.write(text + "instruction: other\n").broken("lab.duplicate_key", "session", "instruction")
-    lab.write(text.replace("  B:\n", "  B: {video: C.mp4}\n  B:\n")).broken(
+    lab.write(text + "instruction: other\n").assert_broken("lab.duplicate_key", "session", "instruction")
+    lab.write(text.replace("  B:\n", "  B: {video: C.mp4}\n  B:\n")).assert_broken(
         "lab.duplicate_key", "rollout", "rollouts.B"
     )
 
 
 @pytest.mark.rule("lab.unknown_key")
 def test_an_unknown_key_names_the_nearest(lab: Lab) -> None:
-    assert "instruction" in lab.write(instructions="x").broken("lab.unknown_key", "session").message
-    defect = lab.rollout(sucess=True).broken("lab.unknown_key", "rollout", "rollouts.B")
+    assert "instruction" in lab.write(instructions="x").assert_broken("lab.unknown_key", "session").message
+    defect = lab.rollout(sucess=True).assert_broken("lab.unknown_key", "rollout", "rollouts.B")
     assert "success" in defect.message and defect.value == "'sucess'"
-    lab.rollout(videos={"front": "B.mp4"}, video=...).broken("lab.unknown_key", "rollout", "rollouts.B.videos")
-    lab.rollout(failures=[{"category": "grasp", "sort": "x"}]).broken(
+    lab.rollout(videos={"front": "B.mp4"}, video=...).assert_broken("lab.unknown_key", "rollout", "rollouts.B.videos")
+    lab.rollout(failures=[{"category": "grasp", "sort": "x"}]).assert_broken(
         "lab.unknown_key", "rollout", "rollouts.B.failures[0]"
     )
 
 
 @pytest.mark.rule("lab.missing_key")
 def test_a_required_key_that_is_missing(lab: Lab) -> None:
-    lab.write("").broken("lab.missing_key", "session", "instruction")
-    lab.rollout(video=...).broken("lab.missing_key", "rollout", "rollouts.B.video")
-    lab.rollout(failures=[{"kind": "stall"}]).broken("lab.missing_key", "rollout", "rollouts.B.failures[0].category")
+    lab.write("").assert_broken("lab.missing_key", "session", "instruction")
+    lab.rollout(video=...).assert_broken("lab.missing_key", "rollout", "rollouts.B.video")
+    lab.rollout(failures=[{"kind": "stall"}]).assert_broken(
+        "lab.missing_key", "rollout", "rollouts.B.failures[0].category"
+    )
 
 
 @pytest.mark.rule("lab.wrong_type")
@@ -117,20 +119,20 @@ def test_a_value_of_the_wrong_type(lab: Lab, text: str, field: str) -> None:
     )
     path = lab.session / "session.yaml"
     path.write_text(path.read_text().replace("rollouts:\n", f"rollouts:\n  B: {{video: B.mp4, {text}}}\n"))
-    defect = lab.broken("lab.wrong_type", "rollout", f"rollouts.B.{field}")
+    defect = lab.assert_broken("lab.wrong_type", "rollout", f"rollouts.B.{field}")
     assert defect.row == 4 and defect.value is not None and defect.legal is not None
 
 
 def test_a_label_that_yaml_does_not_read_as_text(lab: Lab) -> None:
     for label in (1, False, None):
         lab.write(rollouts={"A": {"video": "A.mp4"}, label: {"video": "B.mp4"}}, preference=None)
-        lab.broken("lab.wrong_type", "rollout", f"rollouts.{label}")
+        lab.assert_broken("lab.wrong_type", "rollout", f"rollouts.{label}")
 
 
 def test_a_session_that_is_a_list(lab: Lab) -> None:
-    lab.write("- A.mp4").broken("lab.wrong_type", "session")
-    lab.write(rollouts=["A.mp4"]).broken("lab.wrong_type", "session", "rollouts")
-    lab.write(instruction=False).broken("lab.wrong_type", "session", "instruction")
+    lab.write("- A.mp4").assert_broken("lab.wrong_type", "session")
+    lab.write(rollouts=["A.mp4"]).assert_broken("lab.wrong_type", "session", "rollouts")
+    lab.write(instruction=False).assert_broken("lab.wrong_type", "session", "instruction")
 
 
 @pytest.mark.rule("lab.illegal_value")
@@ -152,7 +154,7 @@ def test_a_session_that_is_a_list(lab: Lab) -> None:
     ],
 )
 def test_a_value_that_is_not_legal(lab: Lab, changes: dict[str, Any], field: str) -> None:
-    lab.rollout(**changes).broken("lab.illegal_value", "rollout", f"rollouts.B.{field}")
+    lab.rollout(**changes).assert_broken("lab.illegal_value", "rollout", f"rollouts.B.{field}")
 
 
 @pytest.mark.parametrize(
@@ -169,4 +171,4 @@ def test_a_value_that_is_not_legal(lab: Lab, changes: dict[str, Any], field: str
     ],
 )
 def test_a_session_value_that_is_not_legal(lab: Lab, changes: dict[str, Any], field: str | None) -> None:
-    lab.write(**changes).broken("lab.illegal_value", "session", field)
+    lab.write(**changes).assert_broken("lab.illegal_value", "session", field)

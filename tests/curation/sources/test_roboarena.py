@@ -101,7 +101,7 @@ def read(
     return rollouts, rejections
 
 
-def only(dump: Path, code: str, rollouts: int = 1, subject: str = "rollout") -> Rejection:
+def assert_only(dump: Path, code: str, rollouts: int = 1, subject: str = "rollout") -> Rejection:
     """The one rejection with this code. With one rollout gone, so is the preference between A and B."""
     found, rejections = read(dump)
     assert len(found) == rollouts
@@ -211,7 +211,7 @@ def test_no_preference_is_legal(dump: Path) -> None:
 @pytest.mark.rule("roboarena.null_policy")
 def test_null_policy(dump: Path) -> None:
     edit(dump, lambda data: data["policies"].update(A=None))
-    assert only(dump, "roboarena.null_policy").source_ref == f"{SESSION}/A_pi0_fast_droid"
+    assert assert_only(dump, "roboarena.null_policy").source_ref == f"{SESSION}/A_pi0_fast_droid"
 
 
 @pytest.mark.rule("roboarena.preference_without_rollout")
@@ -228,40 +228,40 @@ def test_preference_for_a_rollout_that_is_not_there(dump: Path) -> None:
 @pytest.mark.parametrize("value", ["C", "neither", 1, True, ["A"]])
 def test_bad_preference(dump: Path, value: Any) -> None:
     edit(dump, lambda data: data.update(preference=value))
-    only(dump, "roboarena.bad_preference", rollouts=2, subject="preference")
+    assert_only(dump, "roboarena.bad_preference", rollouts=2, subject="preference")
 
 
 @pytest.mark.rule("roboarena.no_folder")
 def test_entry_without_folder(dump: Path) -> None:
     shutil.rmtree(session_folder(dump) / "B_paligemma_vq_droid")
-    assert only(dump, "roboarena.no_folder").source_ref == f"{SESSION}/B_paligemma_vq_droid"
+    assert assert_only(dump, "roboarena.no_folder").source_ref == f"{SESSION}/B_paligemma_vq_droid"
 
 
 @pytest.mark.rule("roboarena.no_entry")
 @pytest.mark.parametrize("name", ["C_other", "notes"])
 def test_folder_without_entry(dump: Path, name: str) -> None:
     (session_folder(dump) / name).mkdir()
-    assert only(dump, "roboarena.no_entry", rollouts=2).source_ref == f"{SESSION}/{name}"
+    assert assert_only(dump, "roboarena.no_entry", rollouts=2).source_ref == f"{SESSION}/{name}"
 
 
 @pytest.mark.rule("roboarena.two_folders")
 def test_two_folders_of_a_letter(dump: Path) -> None:
     (session_folder(dump) / "A_pi0_droid").mkdir()
-    only(dump, "roboarena.two_folders")
+    assert_only(dump, "roboarena.two_folders")
 
 
 @pytest.mark.rule("roboarena.swapped_folder")
 def test_swapped_folders(dump: Path) -> None:
     folder = session_folder(dump)
     (folder / "A_pi0_fast_droid").rename(folder / "A_paligemma_vq_droid")
-    only(dump, "roboarena.swapped_folder")
+    assert_only(dump, "roboarena.swapped_folder")
 
 
 @pytest.mark.rule("roboarena.no_camera")
 def test_no_camera(dump: Path) -> None:
     for path in session_folder(dump).glob("A_*/*.mp4"):
         path.rename(path.with_suffix(".mkv"))
-    only(dump, "roboarena.no_camera")
+    assert_only(dump, "roboarena.no_camera")
 
 
 @pytest.mark.rule("roboarena.two_files")
@@ -269,7 +269,7 @@ def test_no_camera(dump: Path) -> None:
 def test_two_files_of_a_kind(dump: Path, pattern: str) -> None:
     path = next(session_folder(dump).glob(f"A_*/{pattern}"))
     shutil.copy(path, path.with_name("second_" + path.name))
-    only(dump, "roboarena.two_files")
+    assert_only(dump, "roboarena.two_files")
 
 
 @pytest.mark.rule("roboarena.not_a_file")
@@ -284,7 +284,7 @@ def test_what_is_not_a_file(dump: Path, pattern: str, kind: str) -> None:
         os.mkfifo(path)  # a reader would wait for ever
     else:
         path.symlink_to(dump / "nothing")
-    only(dump, "roboarena.not_a_file")
+    assert_only(dump, "roboarena.not_a_file")
 
 
 @pytest.mark.rule("source.unreadable_video")
@@ -292,14 +292,14 @@ def test_what_is_not_a_file(dump: Path, pattern: str, kind: str) -> None:
 def test_a_video_that_is_cut(dump: Path, size: int) -> None:
     path = next(session_folder(dump).glob("A_*/*_left.mp4"))
     path.write_bytes(path.read_bytes()[:size])
-    assert "camera left" in only(dump, "source.unreadable_video").detail
+    assert "camera left" in assert_only(dump, "source.unreadable_video").detail
 
 
 @pytest.mark.rule("roboarena.frame_count")
 @pytest.mark.parametrize("duration", [9, 13, 399])
 def test_frames_that_do_not_fit_the_duration(dump: Path, duration: int) -> None:
     edit(dump, lambda data: data["policies"]["A"].update(duration=duration))
-    only(dump, "roboarena.frame_count")
+    assert_only(dump, "roboarena.frame_count")
 
 
 @pytest.mark.parametrize("duration", [10, 11, 12, None])
@@ -310,61 +310,64 @@ def test_frames_that_fit_the_duration(dump: Path, duration: int | None) -> None:
 
 def test_an_npz_that_does_not_fit_the_duration(dump: Path) -> None:
     np.savez_compressed(next(session_folder(dump).glob("A_*/*.npz")), data=steps(9))
-    only(dump, "roboarena.frame_count")
+    assert_only(dump, "roboarena.frame_count")
 
 
 def test_an_npz_with_nan_or_without_actions_or_with_code(dump: Path) -> None:
     path = next(session_folder(dump).glob("A_*/*.npz"))
     np.savez_compressed(path, data=[*steps(11), {**steps(1)[0], "action": np.full(8, np.nan)}])
-    only(dump, "trajectory.not_finite")
+    assert_only(dump, "trajectory.not_finite")
     np.savez_compressed(path, data=[{"action": np.zeros(8)}] * 12)
-    only(dump, "trajectory.shape")
+    assert_only(dump, "trajectory.shape")
     np.savez_compressed(path, other=np.zeros(3))
-    only(dump, "trajectory.shape")
+    assert_only(dump, "trajectory.shape")
     np.savez_compressed(path, data=np.array([Path], dtype=object))
-    only(dump, "npz.foreign_object")
+    assert_only(dump, "npz.foreign_object")
     path.write_bytes(b"")
-    only(dump, "npz.unreadable")
+    assert_only(dump, "npz.unreadable")
 
 
 @pytest.mark.rule("roboarena.bad_score")
 @pytest.mark.parametrize("value", [-0.01, 1.01, 40, float("nan"), float("inf"), "0.4", True, [0.4]])
 def test_bad_score(dump: Path, value: Any) -> None:
     edit(dump, lambda data: data["policies"]["A"].update(partial_success=value))
-    only(dump, "roboarena.bad_score")
+    assert_only(dump, "roboarena.bad_score")
 
 
 @pytest.mark.rule("roboarena.bad_success")
 @pytest.mark.parametrize("value", [2, -1, 0.5, "yes", []])
 def test_bad_success(dump: Path, value: Any) -> None:
     edit(dump, lambda data: data["policies"]["A"].update(binary_success=value))
-    only(dump, "roboarena.bad_success")
+    assert_only(dump, "roboarena.bad_success")
 
 
 @pytest.mark.rule("roboarena.bad_duration")
 @pytest.mark.parametrize("value", [-1, 11.0, "11", True, 10**9])
 def test_bad_duration(dump: Path, value: Any) -> None:
     edit(dump, lambda data: data["policies"]["A"].update(duration=value))
-    only(dump, "roboarena.bad_duration")
+    assert_only(dump, "roboarena.bad_duration")
 
 
 @pytest.mark.rule("roboarena.bad_entry")
 @pytest.mark.parametrize("value", ["pi0", [], {}, {"policy_name": ""}, {"policy_name": 7}, {"policy_name": "x" * 300}])
 def test_bad_entry(dump: Path, value: Any) -> None:
     edit(dump, lambda data: data["policies"].update(A=value))
-    only(dump, "roboarena.bad_entry")
+    assert_only(dump, "roboarena.bad_entry")
 
 
 @pytest.mark.parametrize("key", ["a", "AB", 1, ""])
 def test_a_key_that_is_no_letter(dump: Path, key: Any) -> None:
     edit(dump, lambda data: data["policies"].update({key: dict(data["policies"]["A"])}))
-    only(dump, "roboarena.bad_entry", rollouts=2)
+    assert_only(dump, "roboarena.bad_entry", rollouts=2)
 
 
 @pytest.mark.rule("roboarena.metadata_missing")
 def test_no_metadata(dump: Path) -> None:
     (session_folder(dump) / "metadata.yaml").unlink()
-    assert "folders of rollouts: 2" in only(dump, "roboarena.metadata_missing", rollouts=0, subject="session").detail
+    assert (
+        "folders of rollouts: 2"
+        in assert_only(dump, "roboarena.metadata_missing", rollouts=0, subject="session").detail
+    )
 
 
 @pytest.mark.rule("roboarena.metadata_unreadable")
@@ -381,7 +384,7 @@ def test_no_metadata(dump: Path) -> None:
 def test_broken_metadata(dump: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(dump)
     (session_folder(dump) / "metadata.yaml").write_text(text)
-    only(dump, "roboarena.metadata_unreadable", rollouts=0, subject="session")
+    assert_only(dump, "roboarena.metadata_unreadable", rollouts=0, subject="session")
     assert not (dump / "ran").exists()
 
 
@@ -391,23 +394,23 @@ def test_broken_metadata(dump: Path, text: str, monkeypatch: pytest.MonkeyPatch)
 )
 def test_metadata_of_the_wrong_type(dump: Path, change: dict[str, Any]) -> None:
     edit(dump, lambda data: data.update(change))
-    only(dump, "roboarena.metadata_type", rollouts=0, subject="session")
+    assert_only(dump, "roboarena.metadata_type", rollouts=0, subject="session")
     (session_folder(dump) / "metadata.yaml").write_text("- a list\n")
-    only(dump, "roboarena.metadata_type", rollouts=0, subject="session")
+    assert_only(dump, "roboarena.metadata_type", rollouts=0, subject="session")
 
 
 @pytest.mark.rule("roboarena.no_instruction")
 @pytest.mark.parametrize("value", [None, "", "  \n"])
 def test_no_instruction(dump: Path, value: Any) -> None:
     edit(dump, lambda data: data.update(language_instruction=value))
-    only(dump, "roboarena.no_instruction", rollouts=0, subject="session")
+    assert_only(dump, "roboarena.no_instruction", rollouts=0, subject="session")
 
 
 @pytest.mark.rule("roboarena.not_valid")
 @pytest.mark.parametrize("notes", ["PREFERENCE=A", "INVALID_SESSION:", ""])
 def test_a_session_marked_invalid(dump: Path, notes: str) -> None:
     edit(dump, lambda data: data.update(evaluation_notes=notes or "-"))
-    only(dump, "roboarena.not_valid", rollouts=0, subject="session")
+    assert_only(dump, "roboarena.not_valid", rollouts=0, subject="session")
 
 
 def test_rollouts_and_preference_of_a_refused_session_are_rejected_under_their_own_ids(dump: Path) -> None:
@@ -442,7 +445,7 @@ def test_an_empty_session(dump: Path) -> None:
     edit(dump, lambda data: data.update(policies={}))
     for path in session_folder(dump).glob("?_*"):
         shutil.rmtree(path)
-    only(dump, "roboarena.empty_session", rollouts=0, subject="session")
+    assert_only(dump, "roboarena.empty_session", rollouts=0, subject="session")
 
 
 @pytest.mark.rule("roboarena.leaves_dump")
@@ -460,7 +463,7 @@ def test_links_out_of_the_dump(dump: Path, what: str) -> None:
     path.rename(outside)
     path.symlink_to(outside)
     whole = what in ("metadata", "session")
-    only(dump, "roboarena.leaves_dump", rollouts=0 if whole else 1, subject="session" if whole else "rollout")
+    assert_only(dump, "roboarena.leaves_dump", rollouts=0 if whole else 1, subject="session" if whole else "rollout")
 
 
 def test_links_inside_the_dump_are_fine(dump: Path) -> None:
@@ -547,7 +550,7 @@ def test_a_name_of_a_folder_that_would_steer_a_terminal(dump: Path, name: bytes)
     folder = session_folder(dump)
     if name.startswith(b"A_"):
         next(folder.glob("A_*")).rename(folder / os.fsdecode(name))
-        only(dump, "roboarena.unprintable", rollouts=1)
+        assert_only(dump, "roboarena.unprintable", rollouts=1)
         return
     folder.rename(folder.with_name(os.fsdecode(name)))
     source = RoboArena(SourceSettings(name="roboarena", kind="roboarena", path="."), dump)
@@ -563,9 +566,9 @@ def test_a_name_of_a_folder_that_would_steer_a_terminal(dump: Path, name: bytes)
 @pytest.mark.rule("roboarena.unprintable")
 def test_control_characters_in_text(dump: Path) -> None:
     edit(dump, lambda data: data["policies"]["A"].update(policy_name="pi0\x1b[2J"))
-    only(dump, "roboarena.unprintable")
+    assert_only(dump, "roboarena.unprintable")
     edit(dump, lambda data: data.update(longform_feedback="\x1b]52;c;cm0gLXJm\x07"))
-    only(dump, "roboarena.unprintable", rollouts=0, subject="session")
+    assert_only(dump, "roboarena.unprintable", rollouts=0, subject="session")
 
 
 def test_names_that_look_alike_are_two(dump: Path) -> None:

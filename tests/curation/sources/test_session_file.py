@@ -21,7 +21,7 @@ def test_a_label_that_is_not_legal(lab: Lab, label: str) -> None:
         assert {d.field for d in check(lab.root)} == {"rollouts.A", "rollouts.a"}
         assert {r.code for r in lab.read() if isinstance(r, Rejection)} == {"lab.label"}
     else:
-        lab.broken("lab.label", "rollout", f"rollouts.{lab_yaml.printable(label)}")
+        lab.assert_broken("lab.label", "rollout", f"rollouts.{lab_yaml.printable(label)}")
 
 
 @pytest.mark.rule("lab.contradiction")
@@ -35,7 +35,7 @@ def test_a_label_that_is_not_legal(lab: Lab, label: str) -> None:
     ],
 )
 def test_judgements_that_exclude_each_other(lab: Lab, changes: dict[str, Any], field: str) -> None:
-    lab.rollout(**changes).broken("lab.contradiction", "rollout", f"rollouts.B.{field}")
+    lab.rollout(**changes).assert_broken("lab.contradiction", "rollout", f"rollouts.B.{field}")
 
 
 def test_judgements_that_differ_in_degree_are_kept(lab: Lab) -> None:
@@ -45,29 +45,32 @@ def test_judgements_that_differ_in_degree_are_kept(lab: Lab) -> None:
 
 @pytest.mark.rule("lab.failure_kind")
 def test_failures_outside_the_taxonomy(lab: Lab) -> None:
-    defect = lab.rollout(failures=[{"category": "grip"}]).broken(
+    defect = lab.rollout(failures=[{"category": "grip"}]).assert_broken(
         "lab.failure_kind", "rollout", "rollouts.B.failures[0].category"
     )
     assert "grasp" in str(defect.legal)
     bad = [{"category": "grasp", "kind": "spill"}]
     assert "slip_or_drop" in str(
-        lab.rollout(failures=bad).broken("lab.failure_kind", "rollout", "rollouts.B.failures[0].kind").legal
+        lab.rollout(failures=bad).assert_broken("lab.failure_kind", "rollout", "rollouts.B.failures[0].kind").legal
     )
 
 
 @pytest.mark.rule("lab.failure_span")
 def test_failures_outside_the_video(lab: Lab) -> None:
     late, turned = {"category": "grasp", "end_s": 1.4}, {"category": "grasp", "start_s": 0.5, "end_s": 0.4}
-    lab.rollout(failures=[late]).broken("lab.failure_span", "rollout", "rollouts.B.failures[0].end_s")
-    lab.rollout(failures=[turned]).broken("lab.failure_span", "rollout", "rollouts.B.failures[0].end_s")
+    lab.rollout(failures=[late]).assert_broken("lab.failure_span", "rollout", "rollouts.B.failures[0].end_s")
+    lab.rollout(failures=[turned]).assert_broken("lab.failure_span", "rollout", "rollouts.B.failures[0].end_s")
 
 
 @pytest.mark.rule("lab.preference_rollout")
 def test_a_preference_for_a_rollout_that_is_not_there(lab: Lab) -> None:
-    assert lab.write(preference="C").broken("lab.preference_rollout", "preference", "preference").legal == "A, B, tie"
+    assert (
+        lab.write(preference="C").assert_broken("lab.preference_rollout", "preference", "preference").legal
+        == "A, B, tie"
+    )
     data = {k: v for k, v in GOOD.items() if k != "preference"}
     both = [{"a": "A", "b": "Z", "preferred": "A"}, {"a": "A", "b": "B", "preferred": "A"}]
-    lab.write(yaml.safe_dump(data | {"preferences": both})).broken(
+    lab.write(yaml.safe_dump(data | {"preferences": both})).assert_broken(
         "lab.preference_rollout", "preference", "preferences[0].b"
     )
     assert len(lab.rollouts()["A"].session.preferences) == 1
@@ -96,7 +99,7 @@ def test_a_preference_goes_with_its_rollout(lab: Lab) -> None:
 )
 def test_a_preference_that_is_wrong(lab: Lab, entry: Any, code: str, field: str) -> None:
     data = {k: v for k, v in GOOD.items() if k != "preference"}
-    lab.write(yaml.safe_dump(data | {"preferences": [entry]})).broken(code, "preference", field)
+    lab.write(yaml.safe_dump(data | {"preferences": [entry]})).assert_broken(code, "preference", field)
 
 
 def test_the_short_preference_needs_two_rollouts(lab: Lab) -> None:
@@ -108,16 +111,16 @@ def test_the_short_preference_needs_two_rollouts(lab: Lab) -> None:
 
 def test_a_preference_with_a_doubled_key_is_not_used(lab: Lab) -> None:
     text = yaml.safe_dump(GOOD, sort_keys=False)
-    lab.write(text + "preference: B\n").broken("lab.duplicate_key", "preference", "preference")
+    lab.write(text + "preference: B\n").assert_broken("lab.duplicate_key", "preference", "preference")
     listed = "preferences:\n- {a: A, b: B, preferred: A, preferred: B}\n"
     lab.write(text.replace("preference: A\n", listed))
-    lab.broken("lab.duplicate_key", "preference", "preferences[0].preferred")
+    lab.assert_broken("lab.duplicate_key", "preference", "preferences[0].preferred")
 
 
 @pytest.mark.rule("lab.preference_double")
 def test_two_preferences_for_one_pair(lab: Lab) -> None:
     data = {k: v for k, v in GOOD.items() if k != "preference"}
     twice = [{"a": "A", "b": "B", "preferred": "A"}, {"a": "B", "b": "A", "preferred": "A"}]
-    lab.write(yaml.safe_dump(data | {"preferences": twice})).broken(
+    lab.write(yaml.safe_dump(data | {"preferences": twice})).assert_broken(
         "lab.preference_double", "preference", "preferences[1]"
     )
