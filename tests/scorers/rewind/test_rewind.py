@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from bad_robot_behavior import media, scorers
 from bad_robot_behavior.builder.loader import load
 from bad_robot_behavior.cli import main
 from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.scorers.rewind.checkpoint import EMBEDDED, SIMULATED
 from bad_robot_behavior.scorers.rewind.scorer import ReWiND, prefixes
 from bad_robot_behavior.scorers.run import view
 from bad_robot_behavior.scorers.scorer import Clip
@@ -255,3 +258,36 @@ def test_the_card_warns_of_what_it_is(blocks: Path, cache: Path, tmp_path: Path)
     assert card.data.left_out == {"failures are not asked for": 4}
     assert card.warnings == ("trained on all splits, test too: its numbers on this release mean nothing",)
     assert (card.data.rollouts, card.data.failures, card.data.split) == (5, 0, None)
+
+
+def test_the_checkpoint_that_comes_with_the_package() -> None:
+    """Small with its encoder, honest about itself, and of use without an option."""
+    scorer = scorers.get("rewind")
+    assert isinstance(scorer, ReWiND)
+    card = scorer.trained
+    assert SIMULATED in card.warnings
+    assert card.command.startswith("bad-robot train rewind ")
+    assert f"--seed {card.settings['seed']} " in card.command
+    assert len(card.data.sha256) == 64
+    assert scorer.parameters()["weights_sha256"] == card.weights_sha256
+    files = [*EMBEDDED.iterdir(), EMBEDDED.parent / "efficientnet_lite0.onnx"]
+    assert sum(path.stat().st_size for path in files) < 12_000_000
+    one = clip(way(RIGHT, "success"), RIGHT)
+    value = value_of(scorer.score([one])[0])
+    assert value.shape == (FRAMES,)
+    assert value.std() > 0
+
+
+def test_judging_needs_no_torch(tmp_path: Path) -> None:
+    program = """
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from bad_robot_behavior import scorers
+from bad_robot_behavior.scorers import Clip
+frames = np.arange(4 * 32 * 32 * 3, dtype=np.uint8).reshape(4, 32, 32, 3)
+clip = Clip(rollout_id="0" * 20, instruction="open it", frames=frames, frame_index=np.arange(4), num_frames=4, fps=10.0)
+print(len(scorers.get("rewind").sample(clip, 3)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
