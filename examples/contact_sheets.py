@@ -4,7 +4,7 @@
 
 writes docs/synthesis/<fault>.jpg and the part `sheets` of the page. The bar under a frame is grey before the fault is
 active, yellow from then on, orange from the first visible difference, red from the first failure. The captions are the
-labels, told from physics. `--only FAULT` makes one.
+labels, told from physics. `--only A,B` makes those alone, and keeps what the page says of the others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GREY, YELLOW, ORANGE, RED = (150, 150, 150), (240, 210, 40), (240, 130, 20), (20
 TASKS = {
     "wrong_action": "drawer-open-v3",
     "shove": "push-v3",
-    "almost": "drawer-open-v3",
+    "almost": "bin-picking-v3",
     "press_table": "push-v3",
     "yaw": "peg-insert-side-v3",
     "early_stop": "push-v3",
@@ -42,6 +42,8 @@ TASKS = {
     "bump_other": "push-v3",
 }
 """Where a fault is shown; the others are shown in OTHERWISE. The first seed at which it took effect is taken."""
+SHOWN = {"spill": "manipulation/spill", "almost": "shortcut/superficial_success"}
+"""What has to come of a fault that is shown for that; docs/synthesis.md says how often it does."""
 OTHERWISE = "pick-place-v3"
 
 
@@ -85,7 +87,8 @@ def sheet(slug: str, studio: Studio) -> tuple[Any, str]:
         if parameters is None or why_not_clean(twin.trace) is not None:
             continue
         truth = tell(run_fault(world, twin, fault, parameters), twin.trace, parameters["inject_step"])
-        if truth.effective and truth.failures:
+        kinds = {f"{failure.category}/{failure.kind}" for failure in truth.failures}
+        if truth.effective and kinds and SHOWN.get(slug) in {None, *kinds}:
             break
     else:
         raise SystemExit(f"{slug} took effect in none of 19 scenes of {task.name}")
@@ -104,24 +107,31 @@ def sheet(slug: str, studio: Studio) -> tuple[Any, str]:
     return np.concatenate(rows, axis=1), caption
 
 
+def shown(path: Path) -> dict[str, list[str]]:
+    """The lines that the page has of each fault."""
+    text = path.read_text(encoding="utf-8").partition("<!-- begin sheets -->")[2].partition("<!-- end sheets -->")[0]
+    parts = [f"### `{part}".strip().splitlines() for part in text.split("### `")[1:]]
+    return {lines[0].split("`")[1]: lines for lines in parts}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", type=Path)
-    parser.add_argument("--only", choices=list(FAULTS))
+    parser.add_argument("--only", default=",".join(FAULTS), metavar="A,B")
     arguments = parser.parse_args()
     folder = arguments.page.with_suffix("")
     folder.mkdir(exist_ok=True)
-    studio, lines = Studio(SIZE, SIZE), []
+    studio, parts = Studio(SIZE, SIZE), shown(arguments.page)
     for slug, fault in FAULTS.items():
-        if arguments.only not in (None, slug):
+        if slug not in arguments.only.split(","):
             continue
         picture, caption = sheet(slug, studio)
         (folder / f"{slug}.jpg").write_bytes(media.jpeg(picture, quality=78))
-        lines += [f"### `{slug}`: {fault.title}", "", f"![{slug}]({folder.name}/{slug}.jpg)", "", caption, ""]
+        parts[slug] = [f"### `{slug}`: {fault.title}", "", f"![{slug}]({folder.name}/{slug}.jpg)", "", caption]
         print(slug, caption, flush=True)
     studio.close()
-    if arguments.only is None:
-        page.replace(arguments.page, "sheets", lines[:-1])
+    lines = [line for slug in FAULTS if slug in parts for line in (*parts[slug], "")]
+    page.replace(arguments.page, "sheets", lines[:-1])
 
 
 if __name__ == "__main__":
