@@ -24,6 +24,7 @@ import msgspec
 from tqdm import tqdm
 
 from bad_robot_behavior.benchmark.quality import Samples
+from bad_robot_behavior.builder.card import took_sentence
 from bad_robot_behavior.builder.folder import check_target
 from bad_robot_behavior.builder.package import PARTNER_REJECTED, write_release
 from bad_robot_behavior.builder.paperwork import public_recipe
@@ -36,6 +37,7 @@ from bad_robot_behavior.curation.split import SplitItem, assign_splits, read_tes
 from bad_robot_behavior.engine import run_local
 from bad_robot_behavior.errors import BadRobotError, BudgetError, EndpointError, RecipeError
 from bad_robot_behavior.schema import (
+    Asked,
     LicenseVerdict,
     ModelUse,
     Preference,
@@ -211,6 +213,11 @@ def summary(report: Report) -> str:
         f"rollouts: {counts.rollouts_read} read = {counts.rollouts_packaged} packaged "
         f"+ {counts.rollouts_rejected} rejected"
     )
+    lines += [
+        f"{use.stage}: the release rests on {took_sentence(use.took)}"
+        for use in report.manifest.models
+        if use.took is not None
+    ]
     lines.append("splits: " + ", ".join(f"{name} {count}" for name, count in counts.rollouts_by_split.items()))
     wanted = report.manifest.recipe["split"]
     lines += [
@@ -298,7 +305,11 @@ def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozense
         recipe=public,
         recipe_sha256=recipe_sha256,
         rollouts=tqdm(
-            _finished(shards, splits, recipe_sha256), total=len(splits), unit="rollout", desc="package", disable=None
+            _finished(shards, splits, recipe, recipe_sha256),
+            total=len(splits),
+            unit="rollout",
+            desc="package",
+            disable=None,
         ),
         rejections=_publishable(rejections, recipe, raw, names),
         rollouts_read=read,
@@ -328,14 +339,25 @@ def _survey(
     return items, rejections, verdicts(licensed.values(), recipe.license, recipe.sources)
 
 
-def _finished(shards: list[Shard], splits: dict[str, SplitName], recipe_sha256: str) -> Iterator[Rollout]:
+def _finished(
+    shards: list[Shard], splits: dict[str, SplitName], recipe: Recipe, recipe_sha256: str
+) -> Iterator[Rollout]:
     for rollout in curated(shards):
         if rollout.rollout_id in splits:
             yield msgspec.structs.replace(
                 rollout,
                 split=splits[rollout.rollout_id],
+                asked=tuple(msgspec.structs.replace(one, cost=_cost(recipe, one)) for one in rollout.asked),
                 provenance=msgspec.structs.replace(rollout.provenance, recipe_sha256=recipe_sha256),
             )
+
+
+def _cost(recipe: Recipe, asked: Asked) -> float | None:
+    """By the recipe's prices. No stage's result hangs on them, so a price can be changed without asking again."""
+    endpoint = (recipe.distill if asked.stage == "distill" else recipe.reward).endpoint
+    if endpoint is None or asked.prompt_tokens is None or asked.completion_tokens is None:
+        return None
+    return endpoint.cost(asked.prompt_tokens, asked.completion_tokens)
 
 
 def _models(recipe: Recipe, shards: list[Shard]) -> list[ModelUse]:

@@ -36,12 +36,14 @@ class Chain:
         self.dump = write_dump(root / "dump", sessions)
         self.reports: dict[str, list[dict[str, Any]]] = {}
         self.said = ""
+        self.said_first = ""
 
     def build(self, name: str, *, limit_bytes: int | None = None, ask_again: bool = False, **server: Any) -> int:
         """One `bad-robot build` into the folder of that name; its exit code. limit_bytes: no file gets larger, which
         fails writes as a full disk does."""
         with loopback.serve(**server) as url:
             place = {"base_url": url, "model": "loopback", "max_attempts": 4, "timeout_s": 2.0, "concurrency": 16}
+            place |= {"prompt_price": 2.0, "completion_price": 10.0}
             reward = {"endpoint": place, "num_frames": FRAMES, "samples": self.samples, "image_size": 64}
             recipe = write_recipe(
                 self.root / name / "recipe.yaml", self.dump, distill={"endpoint": dict(place)}, reward=reward
@@ -83,6 +85,7 @@ class Chain:
 def straight(chain: Chain) -> None:
     """A server that never fails."""
     assert chain.build("straight") == 0, chain.said
+    chain.said_first = chain.said
 
 
 def mixed(chain: Chain) -> None:

@@ -154,15 +154,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _complete(self, request: dict[str, Any], fault: str) -> None:
         wanted = min(request.get("n", 1), self.state.options.most_choices)
         choices = [self._choice(request, number, fault) for number in range(wanted)]
-        size = sum(len(choice["message"]["content"] or "") for choice in choices)
+        if fault == "one-null" and len(choices) > 1:
+            choices[1]["message"]["content"] = None
         usage: dict[str, int] | None = {
             "prompt_tokens": len(_text(request)) // 4 + TOKENS_PER_PICTURE * len(_pictures(request)),
-            "completion_tokens": size // 4,
+            "completion_tokens": sum(len(choice["message"]["content"] or "") // 4 for choice in choices),
         }
         if self.state.options.no_usage:
             usage = None
-        if fault == "one-null" and len(choices) > 1:
-            choices[1]["message"]["content"] = None
         choices = [] if fault == "no-choices" else choices
         payload = {"id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": request["model"]}
         self._send(200, payload | {"choices": choices[::-1], "usage": usage}, cut=fault == "drop")

@@ -13,7 +13,7 @@ import yaml
 
 from bad_robot_behavior.builder.features import DEFAULT_CONFIG, SPLITS
 from bad_robot_behavior.errors import ReleaseError
-from bad_robot_behavior.schema import Estimate, Recipe, ReleaseManifest, RewardQuality
+from bad_robot_behavior.schema import Estimate, Recipe, ReleaseManifest, RewardQuality, Took
 
 _PURPOSE = {
     "rollouts": "one attempt of one policy at one instruction",
@@ -188,8 +188,20 @@ def _models(manifest: ReleaseManifest) -> str:
     return "\n".join(
         f"- stage `{use.stage}`: {plain_text(use.model)}"
         + (f", prompt {use.prompt_sha256[:12]}" if use.prompt_sha256 else "")
+        + (f"; {took_sentence(use.took)}" if use.took else "")
         + "".join(f"; {plain_text(str(warning))}" for warning in use.parameters.get("warnings", ()))
         for use in manifest.models
+    )
+
+
+def took_sentence(took: Took) -> str:
+    """What asking took, in a few words."""
+    counts = (took.prompt_tokens, took.completion_tokens)
+    prompt, completion = ("unknown" if count is None else f"{count:,}" for count in counts)
+    cost = "" if took.cost is None else f", {took.cost:.2f} by the recipe's prices"
+    return (
+        f"{took.requests:,} requests, {took.answers:,} usable answers, {prompt} tokens of questions and {completion} "
+        f"of answers{cost}"
     )
 
 

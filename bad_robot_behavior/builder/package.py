@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from bad_robot_behavior import __version__
+from bad_robot_behavior.builder.asking_tally import AskingTally
 from bad_robot_behavior.builder.demonstrations import demonstrations
 from bad_robot_behavior.builder.features import (
     CONFIGS,
@@ -98,7 +99,7 @@ def write_release(
             recipe=public_recipe(recipe),
             recipe_sha256=recipe_sha256,
             counts=packager.counts(rollouts_read),
-            models=tuple(models),
+            models=packager.asking.of(models),
             licenses=tuple(licenses),
             waived_detectors=packager.privacy.waived(),
             video_layout=packager.layout,
@@ -126,6 +127,7 @@ class _Packager:
         self._by_code: Counter[str] = Counter()
         self._rejected = 0
         self.privacy = PrivacyTally()
+        self.asking = AskingTally()
 
     def add_all(self, rollouts: Iterable[Rollout]) -> None:
         for session, members in groupby(rollouts, key=lambda rollout: rollout.session_id):
@@ -174,6 +176,7 @@ class _Packager:
         for sample in rollout.samples:
             self._add_row("reward_samples", split, msgspec.structs.replace(sample, split=rollout.split))
         self.privacy.add(rollout.rollout_id, rollout.privacy)
+        self.asking.add(rollout)
 
     def _add_preference(self, preference: Preference, ids: set[str], first: Rollout) -> None:
         missing = sorted({preference.rollout_a, preference.rollout_b} - ids)

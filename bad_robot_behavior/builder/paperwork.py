@@ -97,7 +97,8 @@ def public_recipe(recipe: Recipe) -> dict[str, Any]:
     data["reward"]["checkpoint"] = data["reward"]["checkpoint"] and Path(data["reward"]["checkpoint"]).name
     for stage in ("distill", "reward"):
         if data[stage]["endpoint"] is not None:
-            data[stage]["endpoint"] = {"model": data[stage]["endpoint"]["model"]}
+            shown = ("model", "prompt_price", "completion_price")
+            data[stage]["endpoint"] = {name: data[stage]["endpoint"][name] for name in shown}
         if data[stage]["model"] is not None:
             local = data[stage]["model"]["path"]
             hidden = Path(local).is_absolute() or local.startswith((".", "~"))

@@ -1,7 +1,8 @@
 """Stage `reward`: preference-guided self-distillation (arXiv 2606.01036).
 
 A vision-language model is asked m times how each rollout of an A/B pair progressed, or a small reward model in this
-process is sampled as often (`Sampler`). Samples of one are compared with samples of the other (`selection`), and of those that order the pair as the human did, those with the largest margin are
+process is sampled as often (`Sampler`). Samples of one are compared with
+samples of the other (`selection`), and of those that order the pair as the human did, those with the largest margin are
 kept. Where none agrees there is no reward, and the rollout says so (`no_match`); nothing is put in its place. All
 samples are stored beside the rollout, each with the reason why it was kept or not.
 """
@@ -33,6 +34,7 @@ from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import MediaError
 from bad_robot_behavior.schema import (
     ROLES,
+    Asked,
     Preference,
     Rejection,
     RewardCurve,
@@ -48,7 +50,7 @@ from bad_robot_behavior.schema import (
 from bad_robot_behavior.scorers.gvl import GVL
 from bad_robot_behavior.scorers.scorer import Clip, Curve, Sampler, moments
 from bad_robot_behavior.vlm.answers import without_server_words
-from bad_robot_behavior.vlm.client import Client
+from bad_robot_behavior.vlm.client import Client, Usage, all_usage
 
 NO_READABLE_SAMPLE = rule(
     "reward.no_readable_sample",
@@ -65,13 +67,14 @@ Shown = tuple[Role, tuple[int, ...], Any]
 
 class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     """The m samples of one rollout. values[k] is (N,) in [0, 1] at `frame_index`, None where it was not readable for
-    the reason errors[k]; returns[k] is its mean."""
+    the reason errors[k]; returns[k] is its mean. usage: what asking took, None where nobody was asked."""
 
     role: Role
     frame_index: tuple[int, ...]
     values: tuple[Value | None, ...]
     errors: tuple[str | None, ...]
     returns: tuple[float | None, ...]
+    usage: Usage | None
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +180,11 @@ class Reward:
             compared = judged is not None and any(margin is not None for margin in judged.margins)
             agreement = "no_match" if compared else "not_usable"
         self._counters[f"rollouts_{agreement}"] += 1
-        rollout = msgspec.structs.replace(rollout, samples=tuple(_samples(scorer, rollout, drawn, judged)))
+        asked = rollout.asked
+        if drawn.usage is not None:
+            asked += (Asked(stage="reward", model=scorer.model, **msgspec.structs.asdict(drawn.usage)),)
+        samples = tuple(_samples(scorer, rollout, drawn, judged))
+        rollout = msgspec.structs.replace(rollout, samples=samples, asked=asked)
         if chosen is None:
             self._counters["rollouts_without_curve"] += 1
             return rollout
@@ -232,6 +239,7 @@ def open_sampler(settings: RewardSettings, client: Client | None, folder: Path) 
 
 
 def _drawn(role: Role, index: tuple[int, ...], curves: Sequence[Curve]) -> Drawn:
+    usages = [curve.usage for curve in curves if curve.usage is not None]
     return Drawn(
         role=role,
         frame_index=index,
@@ -240,6 +248,7 @@ def _drawn(role: Role, index: tuple[int, ...], curves: Sequence[Curve]) -> Drawn
             without_server_words(curve.error or "no answer") if curve.value is None else None for curve in curves
         ),
         returns=tuple(sample_return(curve.value) for curve in curves),
+        usage=all_usage(usages) if usages else None,
     )
 
 

@@ -34,6 +34,7 @@ Signed = Annotated[float, Meta(ge=-1, le=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1)]
 
 Role = Literal["exterior_1", "exterior_2", "wrist"]
@@ -319,6 +320,30 @@ class Synthetic(Record, frozen=True, kw_only=True):
     seed: int | None
 
 
+class Took(Record, frozen=True, kw_only=True):
+    """What the questions to a model and the answers that are used took; failed attempts are in a build's report."""
+
+    requests: Annotated[Count, Meta(description="different questions: those of samples that share one count once")]
+    answers: Annotated[Count, Meta(description="answers that could be used")]
+    prompt_tokens: Annotated[
+        Count | None, Meta(description="of the questions, as the model's server counts; null: it does not say")
+    ]
+    completion_tokens: Annotated[Count | None, Meta(description="of the answers, as the model's server counts")]
+    cost: Annotated[
+        NotNegative | None, Meta(description="by the prices in the recipe, in their currency; null: it has none")
+    ] = None
+
+
+class Asked(Took, frozen=True, kw_only=True):
+    """What a stage asked of a model about a rollout."""
+
+    stage: Stage
+    model: Text
+    rollouts: Annotated[
+        int, Meta(ge=1, description="how many rollouts of the session it was asked about together; each says the same")
+    ] = 1
+
+
 class Provenance(Record, frozen=True, kw_only=True):
     """Where the bytes came from."""
 
@@ -367,6 +392,7 @@ class RolloutRow(Record, frozen=True, kw_only=True):
     license_evidence: str | None = None
     privacy: Privacy | None = None
     synthetic: Synthetic | None = None
+    asked: Annotated[tuple[Asked, ...], Meta(description="what asking models about this rollout took")] = ()
     provenance: Provenance
 
 
@@ -515,6 +541,9 @@ class ModelUse(Record, frozen=True, kw_only=True):
     model: Text
     prompt_sha256: Sha256 | None
     parameters: dict[str, Any]
+    took: Annotated[
+        Took | None, Meta(description="the sum over the rollouts in the release; null: nothing was asked of it")
+    ] = None
 
 
 class ReleaseManifest(Record, frozen=True, kw_only=True):

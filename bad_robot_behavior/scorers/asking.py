@@ -18,7 +18,7 @@ from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.schema import CurveKind
 from bad_robot_behavior.scorers.scorer import Clip, Curve
 from bad_robot_behavior.vlm.answers import Checked, ask_checked
-from bad_robot_behavior.vlm.client import Client, Image, Message, Request, usage
+from bad_robot_behavior.vlm.client import Client, Image, Message, Request, all_usage
 from bad_robot_behavior.vlm.prompts import Prompt, read_prompt, read_prompt_file
 
 _JPEG_QUALITY = 85
@@ -138,7 +138,7 @@ class Asking(ABC):
         ]
 
     def _curve(self, answers: list[Checked[float]], length: int) -> Curve:
-        taken = usage(answer for checked in answers for answer in checked.answers)
+        taken = all_usage([checked.usage for checked in answers])
         for number, checked in enumerate(answers, start=1):
             if checked.value is None:
                 return Curve(value=None, error=f"question {number} of {len(answers)}: {checked.error}", usage=taken)

@@ -9,6 +9,7 @@ is ours, in ten phrasings (vlm/prompts/gvl*.txt), because a number that hangs on
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from bad_robot_behavior.schema import CurveKind
 from bad_robot_behavior.scorers.card import Card
 from bad_robot_behavior.scorers.question import EXTRAS, EncodedClip, Example, answer_schema, ask_about, read_answer
 from bad_robot_behavior.scorers.scorer import Clip, Curve
-from bad_robot_behavior.vlm.answers import ask_checked
+from bad_robot_behavior.vlm.answers import ask_checked, shared_usage
 from bad_robot_behavior.vlm.client import Client, Image, Request
 from bad_robot_behavior.vlm.prompts import prompt_names, read_prompt
 
@@ -148,15 +149,16 @@ class GVL:
         asked = [pair for clip in clips if len(clip.pictures) > 1 for pair in self._questions(clip, samples)]
         orders = [order for order, _ in asked]
         requests = [request for _, request in asked]
-        checked = iter(ask_checked(self.client, requests, lambda i, text: read_answer(text, orders[i])))
-        curves: list[list[Curve]] = []
-        for clip in clips:
-            if len(clip.pictures) < 2:
-                curves.append([Curve(value=None, error="the clip has fewer than 2 frames")] * samples)
-                continue
-            found = [next(checked) for _ in range(samples)]
-            curves.append([Curve(value=result.value, error=result.error, usage=result.usage) for result in found])
-        return curves
+        checked = ask_checked(self.client, requests, lambda i, text: read_answer(text, orders[i]))
+        sharing = itertools.groupby(zip(requests, checked, strict=True), key=lambda pair: id(pair[0].messages))
+        usages = (usage for _, pairs in sharing for usage in shared_usage([one for _, one in pairs]))
+        found = (
+            Curve(value=one.value, error=one.error, usage=usage) for one, usage in zip(checked, usages, strict=True)
+        )
+        short = Curve(value=None, error="the clip has fewer than 2 frames")
+        return [
+            [short] * samples if len(clip.pictures) < 2 else list(itertools.islice(found, samples)) for clip in clips
+        ]
 
     def _questions(self, clip: EncodedClip, samples: int) -> Iterator[tuple[list[int], Request]]:
         """For each sample the order in which pictures 1.. are shown, and the request. Samples of one order follow each

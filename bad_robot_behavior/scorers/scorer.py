@@ -35,7 +35,7 @@ class Clip(msgspec.Struct, frozen=True, kw_only=True):
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
     """What a scorer says: value (N,) float64, one for each frame of the clip, or None and the reason in `error`.
 
-    usage: what a model's answers took, where a scorer asks one.
+    usage: what a model's answers took, where a scorer asks one. Of samples that share a question, the first has it.
     """
 
     value: NDArray[np.float64] | None

@@ -11,7 +11,7 @@ import jsonschema
 import msgspec
 
 from bad_robot_behavior.errors import EndpointDownError, EndpointError
-from bad_robot_behavior.vlm.client import Answer, Client, Message, Request, Usage, usage
+from bad_robot_behavior.vlm.client import Answer, Client, Message, Request, Usage
 
 T = TypeVar("T")
 _FENCE = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n```\Z", re.DOTALL)
@@ -32,8 +32,32 @@ class Checked(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     @property
     def usage(self) -> Usage:
-        """What it took to get here, the repair included."""
-        return usage(self.answers)
+        """What the question and the answer that is used took, as the server that gave them said, whenever that was.
+
+        Not what failed on the way: what it took to get here differs from run to run, and this does not. A question
+        that was repaired counts as it was first put; one without a value has no tokens of an answer.
+        """
+        usable = self.value is not None
+        return Usage(
+            requests=1,
+            answers=int(usable),
+            prompt_tokens=self.answers[0].prompt_tokens,
+            completion_tokens=self.answers[-1].completion_tokens if usable else 0,
+        )
+
+
+def shared_usage(checked: Sequence[Checked[T]]) -> list[Usage]:
+    """What each of several samples of one question took: the question stands at the first of them alone.
+
+    So it is the same whether a server gave them in one reply or one by one.
+    """
+    usages = [one.usage for one in checked]
+    known = [usage.prompt_tokens for usage in usages if usage.prompt_tokens is not None]
+    question = {"requests": 1, "prompt_tokens": max(known, default=0) or None}
+    nothing = {"requests": 0, "prompt_tokens": 0}
+    return [
+        msgspec.structs.replace(usage, **(question if number == 0 else nothing)) for number, usage in enumerate(usages)
+    ]
 
 
 def read_json(text: str, schema: dict[str, Any]) -> Any:

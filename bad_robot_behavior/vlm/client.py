@@ -52,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What came back: the text, or the reason why there is none.
 
     Tokens are what the model's server says, None where it says nothing. Where several answers came together, the first
-    carries the tokens of all, the others 0.
+    carries the tokens of their prompt, the others 0; those of the answers are divided by the length of their texts.
     """
 
     text: str | None
@@ -64,24 +64,32 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens over some answers; None where a server did not say for one of them."""
+    """What went into something that was made of answers: the requests that asked for them, each different question
+    counted once, and tokens; None where a server did not say for one of them."""
 
+    requests: int
     answers: int
     prompt_tokens: int | None
     completion_tokens: int | None
 
 
-def usage(answers: Iterable[Answer]) -> Usage:
-    """What the answers took, cached ones as when they were first given; answers that never came count for nothing."""
-    given = [answer for answer in answers if answer.text is not None]
-    prompt = [answer.prompt_tokens for answer in given]
-    completion = [answer.completion_tokens for answer in given]
-    return Usage(answers=len(given), prompt_tokens=_total(prompt), completion_tokens=_total(completion))
+TOKENS = ("prompt_tokens", "completion_tokens")
 
 
-def _total(counts: Sequence[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
+def total(counts: Iterable[int | None]) -> int | None:
+    """The sum, None where one of them is."""
+    known = list(counts)
+    return None if None in known else sum(count or 0 for count in known)
+
+
+def all_usage(parts: Sequence[Usage]) -> Usage:
+    """What several things took together."""
+    return Usage(
+        requests=sum(part.requests for part in parts),
+        answers=sum(part.answers for part in parts),
+        prompt_tokens=total(part.prompt_tokens for part in parts),
+        completion_tokens=total(part.completion_tokens for part in parts),
+    )
 
 
 class Client(Protocol):

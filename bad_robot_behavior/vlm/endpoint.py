@@ -15,7 +15,7 @@ import msgspec
 from bad_robot_behavior.errors import BudgetError, EndpointError
 from bad_robot_behavior.schema import EndpointSettings
 from bad_robot_behavior.vlm.budget import Budget
-from bad_robot_behavior.vlm.client import Answer, Request
+from bad_robot_behavior.vlm.client import TOKENS, Answer, Request, total
 from bad_robot_behavior.vlm.estimate import estimate
 from bad_robot_behavior.vlm.wire import blamed, error_message, lacking, parameter, payload, read_completion, retry_after
 
@@ -196,7 +196,7 @@ class Endpoint:
             self.budget.settle(paid, 0.0)
 
     def _count(self, answers: list[Answer], paid: float) -> None:
-        prompt, completion = answers[0].prompt_tokens, answers[0].completion_tokens
+        prompt, completion = (total(getattr(answer, kind) for answer in answers) for kind in TOKENS)
         self.counters["prompt_tokens"] += prompt or 0
         self.counters["completion_tokens"] += completion or 0
         if self.budget is not None and prompt is not None and completion is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import itertools
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -87,8 +88,10 @@ def payload(request: Request, answers: int, limit_name: str, without: Collection
 
 
 def read_completion(content: bytes, most: int, candidates: Collection[str] = ()) -> list[Answer]:
-    """The answers in a server's reply, at most `most`, in the order of their indices; the first carries all tokens.
-    candidates: those of the request.
+    """The answers in a server's reply, at most `most`, in the order of their indices. candidates: those of the request.
+
+    A server counts tokens for all of them together: those of the prompt stand at the first answer that has a text, and
+    each answer has its part of the others by the length of its text.
 
     One that was cut off, or has no text, is an Answer with `lack="empty"`. Raises ValueError for what is no chat
     completion.
@@ -102,16 +105,27 @@ def read_completion(content: bytes, most: int, candidates: Collection[str] = ())
     if not choices:
         return [lacking("empty", "the answer has no choices")]
     answers = [_read_likelihoods(choice, candidates) if candidates else _read(choice) for choice in choices]
-    # A server that counts nothing says nothing; where it counts, the tokens of the further answers are in the first.
-    later = (
-        None if usage.prompt_tokens is None else 0,
-        None if usage.completion_tokens is None else 0,
-    )
-    tokens = [(usage.prompt_tokens, usage.completion_tokens)] + [later] * (len(answers) - 1)
+    carrier = next((number for number, answer in enumerate(answers) if answer.text is not None), 0)
+    lengths = [len(choice.message.content or "") for choice in choices]
+    shares = _shares(usage.completion_tokens, lengths)
     return [
-        msgspec.structs.replace(answer, prompt_tokens=prompt, completion_tokens=completion_tokens)
-        for answer, (prompt, completion_tokens) in zip(answers, tokens, strict=True)
+        msgspec.structs.replace(
+            answer,
+            prompt_tokens=usage.prompt_tokens if number == carrier or usage.prompt_tokens is None else 0,
+            completion_tokens=share,
+        )
+        for number, (answer, share) in enumerate(zip(answers, shares, strict=True))
     ]
+
+
+def _shares(total: int | None, lengths: list[int]) -> list[int | None]:
+    """Whole numbers in proportion to the lengths that add up to the total; None for each where it is not known."""
+    if total is None:
+        return [None] * len(lengths)
+    whole, last = sum(lengths) or 1, len(lengths) - 1
+    ends = [total * end // whole for end in itertools.accumulate(lengths)]
+    ends[last] = total
+    return [end - start for start, end in itertools.pairwise([0, *ends])]
 
 
 def _read(choice: _Choice) -> Answer:

@@ -75,6 +75,10 @@ def preference(number: int = 0) -> dict[str, Any]:
     }
 
 
+def took() -> dict[str, Any]:
+    return {"requests": 2, "answers": 2, "prompt_tokens": 900, "completion_tokens": 80, "cost": 0.0125}
+
+
 def rollout(number: int = 0) -> dict[str, Any]:
     return {
         "rollout_id": stable_id("rollout", str(number)),
@@ -115,6 +119,7 @@ def rollout(number: int = 0) -> dict[str, Any]:
             "verdict": "clean",
         },
         "synthetic": {"generator": "mujoco", "injector": None, "parameters": '{"seed": 1}', "seed": 1},
+        "asked": [took() | {"stage": "distill", "model": "m", "rollouts": 2}],
         "provenance": {
             "raw_sha256": [_SHA],
             "content_sha256": [],
@@ -274,7 +279,15 @@ def release(number: int = 0) -> dict[str, Any]:
             "rejections_by_code": {"video.undecodable": 1},
             "rollouts_by_split": {"train": 2},
         },
-        "models": [{"stage": "distill", "model": "m", "prompt_sha256": None, "parameters": {"temperature": 0.0}}],
+        "models": [
+            {
+                "stage": "distill",
+                "model": "m",
+                "prompt_sha256": None,
+                "parameters": {"temperature": 0.0},
+                "took": took(),
+            }
+        ],
         "licenses": [],
         "waived_detectors": [],
         "video_layout": "files",

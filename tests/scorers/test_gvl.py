@@ -16,10 +16,11 @@ from bad_robot_behavior.errors import BadRobotError, EndpointError
 from bad_robot_behavior.schema import EndpointSettings
 from bad_robot_behavior.scorers.gvl import GVL, PHRASINGS, EncodedClip, Example
 from bad_robot_behavior.scorers.scorer import Clip, Scorer
-from bad_robot_behavior.vlm.client import Answer, Image, Request, Usage
+from bad_robot_behavior.vlm.client import Answer, Image, Request, Usage, all_usage
 from bad_robot_behavior.vlm.openai_client import OpenAIClient
 from bad_robot_behavior.vlm.prompts import read_prompt
 from bad_robot_behavior.vlm.stub import StubClient
+from bad_robot_behavior.vlm.wire import payload
 from tests import loopback
 from tests.factories import make_video
 
@@ -197,9 +198,27 @@ def test_what_a_curve_took_is_said_with_it(tmp_path: Path) -> None:
 
     shown = clip(tmp_path / "v.mp4")
     (curve,) = GVL(StubClient(answers), num_frames=COUNT).score([shown])
-    assert curve.usage == Usage(answers=2, prompt_tokens=200, completion_tokens=14)
+    assert curve.usage == Usage(requests=1, answers=1, prompt_tokens=100, completion_tokens=7), "without the repair"
     (silent,) = GVL(StubClient(lambda request: say([1] * (COUNT - 1))), num_frames=COUNT).score([shown])
-    assert silent.usage == Usage(answers=1, prompt_tokens=None, completion_tokens=None)
+    assert silent.usage == Usage(requests=1, answers=1, prompt_tokens=None, completion_tokens=None)
+
+
+@pytest.mark.parametrize("flags", [{}, {"refuse": "n"}, {"most_choices": 2}, {"fault": "one-null"}, {"fault": "prose"}])
+@pytest.mark.parametrize("orders", [1, 2])
+def test_what_samples_took_does_not_hang_on_how_they_came(orders: int, flags: dict[str, Any], tmp_path: Path) -> None:
+    """One reply with all, one each, and repairs: the question counts once, and each answer that is used."""
+    shown = clip(tmp_path / "v.mp4")
+    with loopback.serve(**flags) as url:
+        client = OpenAIClient(EndpointSettings(base_url=url, model="loopback"), backoff_s=0.01)
+        gvl = GVL(client, num_frames=COUNT, orders=orders, temperature=0.8)
+        usages = [curve.usage for curve in gvl.sample(shown, 4)]
+        asked = [payload(request, 1, "max_tokens", ()) for _, request in gvl._questions(gvl.encode(shown), 4)]
+    took = all_usage([usage for usage in usages if usage is not None])
+    questions = {len(loopback._text(body)) // 4 + 100 * len(loopback._pictures(body)) for body in asked[:: 4 // orders]}
+    assert (took.requests, took.answers) == (orders, 4)
+    assert took.completion_tokens == sum(len(loopback.answer(body)) // 4 for body in asked)
+    assert took.prompt_tokens == orders * questions.pop()
+    assert not questions, "each order has the same pictures and words"
 
 
 def test_requests_depend_on_seed_rollout_and_sample_only(tmp_path: Path) -> None:

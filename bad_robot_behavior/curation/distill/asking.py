@@ -30,8 +30,6 @@ UNUSABLE_ANSWER = rule(
     cure="Raise distill.max_tokens where answers were cut off, else take a model that keeps to a JSON schema, and "
     "build again. `--ask-again` asks the same model once more.",
 )
-MAX_CLAIMS = 12
-"""Sentences, and failures, of one rollout in an answer."""
 _MAX_STATEMENT = 1_500
 _ECHO_WORDS = 10
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -57,6 +55,7 @@ class ModelReader:
             "model": self.model,
             "prompt_sha256": self.prompt_sha256,
             "max_tokens": self._settings.max_tokens,
+            "max_claims": self._settings.max_claims,
             "temperature": self._settings.temperature,
             **support.parameters(self._settings.support),
         }
@@ -84,12 +83,15 @@ class ModelReader:
             max_tokens=self._settings.max_tokens * max(1, math.ceil(len(case.labels) / 2)),
             temperature=self._settings.temperature,
             seed=0,
-            json_schema=_schema(list(case.labels), self._taxonomy),
+            json_schema=self._schema(case),
         )
+
+    def _schema(self, case: Case) -> dict[str, Any]:
+        return _schema(list(case.labels), self._taxonomy, self._settings.max_claims)
 
     def _check(self, case: Case, text: str) -> dict[str, Any]:
         """The answer by label. Raises BadAnswer for what breaks schema or taxonomy, or repeats the prompt."""
-        answer = read_json(text, _schema(list(case.labels), self._taxonomy))
+        answer = read_json(text, self._schema(case))
         entries = {entry["label"]: entry for entry in answer["rollouts"]}
         if len(entries) != len(case.labels):
             raise BadAnswer("each label must have exactly one entry")
@@ -108,12 +110,14 @@ class ModelReader:
         counters["answers_repaired"] += answer.value is not None and len(answer.answers) > 1
         if answer.value is None:
             counters["sessions_with_unusable_answer"] += 1
-            return Settled(found={}, broken=UNUSABLE_ANSWER, detail=without_server_words(answer.error or "no answer"))
+            why = without_server_words(answer.error or "no answer")
+            return Settled(found={}, usages=(answer.usage,), broken=UNUSABLE_ANSWER, detail=why)
         return Settled(
+            usages=(answer.usage,),
             found={
                 rollout_id: self._found(case, label, answer.value[label], counters)
                 for label, rollout_id in case.labels.items()
-            }
+            },
         )
 
     def _found(self, case: Case, label: str, entry: dict[str, Any], counters: Counter[str]) -> Found:
@@ -158,7 +162,8 @@ def _listing(known: Taxonomy) -> str:
     )
 
 
-def _schema(labels: list[str], known: Taxonomy) -> dict[str, Any]:
+def _schema(labels: list[str], known: Taxonomy, most: int) -> dict[str, Any]:
+    """What an answer is: for each label at most so many sentences, and failures."""
     kinds = sorted({kind for category in known.legal_categories for kind in known.legal_kinds(category)})
     statement = {"sentence": {"type": "string"}, "span": {"type": "string"}}
     failure = {
@@ -170,8 +175,8 @@ def _schema(labels: list[str], known: Taxonomy) -> dict[str, Any]:
     }
     entry = {
         "label": {"type": "string", "enum": labels},
-        "critique": {"type": "array", "items": closed(statement), "maxItems": MAX_CLAIMS},
-        "failures": {"type": "array", "items": closed(failure), "maxItems": MAX_CLAIMS},
+        "critique": {"type": "array", "items": closed(statement), "maxItems": most},
+        "failures": {"type": "array", "items": closed(failure), "maxItems": most},
     }
     count = len(labels)
     rollouts = {"type": "array", "items": closed(entry), "minItems": count, "maxItems": count}

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from bad_robot_behavior.schema import AnnotatorType, Rule, Severity
+from bad_robot_behavior.vlm.client import Usage
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,9 +53,12 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one session: by rollout_id what was found, or the rule for which nothing was, and how it broke."""
+    """What came of one session: by rollout_id what was found, or the rule for which nothing was, and how it broke.
+
+    usages: what each question that was put to a model took."""
 
     found: dict[str, Found]
+    usages: tuple[Usage, ...] = ()
     broken: Rule | None = None
     detail: str = ""
 

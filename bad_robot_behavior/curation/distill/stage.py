@@ -14,8 +14,18 @@ from bad_robot_behavior.curation.distill.claims import Case, Found, Reader, Sett
 from bad_robot_behavior.curation.distill.embedded import EmbeddedReader
 from bad_robot_behavior.curation.stage import Store
 from bad_robot_behavior.errors import RecipeError
-from bad_robot_behavior.schema import Critique, DistillSettings, Failure, Rejection, Rollout, reject, rule, taxonomy
-from bad_robot_behavior.vlm.client import Client
+from bad_robot_behavior.schema import (
+    Asked,
+    Critique,
+    DistillSettings,
+    Failure,
+    Rejection,
+    Rollout,
+    reject,
+    rule,
+    taxonomy,
+)
+from bad_robot_behavior.vlm.client import Client, all_usage
 
 LONG_FEEDBACK = rule(
     "distill.long_feedback",
@@ -54,11 +64,19 @@ class Distill:
         sessions = (list(group) for _, group in itertools.groupby(rollouts, key=lambda rollout: rollout.session_id))
         while batch := list(itertools.islice(sessions, _SESSIONS_AT_ONCE)):
             for session, settled in zip(batch, self._read([self._case(session) for session in batch]), strict=True):
-                for rollout in session:
+                for rollout in self._asked(session, settled):
                     yield self._with(rollout, settled.found.get(rollout.rollout_id))
                 if settled.broken is not None:
                     for rollout in filter(_is_written_about, session):
                         yield reject(rollout, "distill", settled.broken, settled.detail, subject="critique")
+
+    def _asked(self, session: Sequence[Rollout], settled: Settled) -> list[Rollout]:
+        """The rollouts with what was asked about all of them together."""
+        if not settled.usages:
+            return list(session)
+        took = msgspec.structs.asdict(all_usage(settled.usages))
+        asked = Asked(stage="distill", model=self.reader.model, rollouts=len(session), **took)
+        return [msgspec.structs.replace(rollout, asked=(*rollout.asked, asked)) for rollout in session]
 
     def _case(self, session: Sequence[Rollout]) -> Case | Settled:
         said = session[0].session

@@ -82,12 +82,15 @@ def by_model(
     verdicts = ask_checked(client, requests, lambda k, text: _verdicts(text, len(numbered[asked[k]])))
     kept = list(settled)
     for i, answer in zip(asked, verdicts, strict=True):
+        usages = (*settled[i].usages, answer.usage)
         if answer.value is None:
             counters["sessions_unverified"] += 1
-            kept[i] = Settled(found={}, broken=UNVERIFIED, detail=without_server_words(answer.error or "no answer"))
+            why = without_server_words(answer.error or "no answer")
+            kept[i] = Settled(found={}, usages=usages, broken=UNVERIFIED, detail=why)
             continue
         refused = [claim for (_, claim), yes in zip(numbered[i], answer.value, strict=True) if not yes]
-        kept[i] = _without(cases[i], settled[i], refused, counters)
+        verified = _without(cases[i], settled[i], refused, counters)
+        kept[i] = msgspec.structs.replace(verified, usages=usages)
     return kept
 
 

@@ -73,3 +73,8 @@ def model(answer: str | Callable[[Request], str | Answer], refused: tuple[int, .
     """A model that sorts as told, and supports every claim but the ones of these numbers."""
     sort = answer if callable(answer) else lambda request: answer
     return StubClient(lambda request: verdicts(request, refused) if judges(request) else sort(request), "some-model")
+
+
+def unasked(rollouts: list[Any]) -> list[Any]:
+    """What came of a run, rejections left out, without the account of what asking took."""
+    return [msgspec.structs.replace(rollout, asked=()) for rollout in rollouts if isinstance(rollout, Rollout)]

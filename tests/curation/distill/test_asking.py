@@ -17,7 +17,7 @@ from bad_robot_behavior.vlm.client import Answer, Request
 from bad_robot_behavior.vlm.openai_client import OpenAIClient
 from bad_robot_behavior.vlm.stub import StubClient
 from tests import loopback
-from tests.curation.distill.models import FEEDBACK, GOOD, entry, judges, model, pair, refusals, run, say
+from tests.curation.distill.models import FEEDBACK, GOOD, entry, judges, model, pair, refusals, run, say, unasked
 
 
 def order(rollouts: list[Rollout], client: Any = None) -> list[tuple[str, str]]:
@@ -75,7 +75,7 @@ def test_every_span_stands_in_the_feedback_letter_by_letter(tmp_path: Path) -> N
 def test_a_claim_without_a_verbatim_span_is_dropped(span: str, tmp_path: Path) -> None:
     rollouts = pair(tmp_path)
     made, report = run(rollouts, model(say(entry("A"), entry("B", ("It lost it.", span), span=span))))
-    assert made == rollouts
+    assert unasked(made) == rollouts
     assert (report["failures_without_span"], report["statements_without_span"]) == (1, 1)
 
 
@@ -99,7 +99,7 @@ def test_nonsense_is_repaired_once_then_the_rollouts_pass_without(answer: str, t
     rollouts = pair(tmp_path)
     stubborn = model(answer)
     made, report = run(rollouts, stubborn)
-    assert made == rollouts
+    assert unasked(made) == rollouts
     assert len(stubborn.asked) == 2
     assert report["sessions_with_unusable_answer"] == 1
     (_, b), report = run(rollouts, model(lambda request: answer if len(request.messages) == 2 else GOOD))
@@ -186,7 +186,7 @@ def test_a_model_that_obeys_planted_orders_leaks_nothing(planted: str, tmp_path:
     hacked = obeys(lambda request: entry("B", span=span, category="hacked"))
     for client in (leak, hacked):
         made, report = run(rollouts, client)
-        assert made == rollouts
+        assert unasked(made) == rollouts
         assert report["sessions_with_unusable_answer"] == 1
 
 

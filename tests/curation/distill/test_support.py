@@ -8,9 +8,10 @@ import pytest
 
 from bad_robot_behavior.curation.distill import support
 from bad_robot_behavior.curation.distill.claims import Claim, Statement
-from bad_robot_behavior.vlm.client import Request
+from bad_robot_behavior.schema import Asked
+from bad_robot_behavior.vlm.client import Answer, Request
 from bad_robot_behavior.vlm.stub import StubClient
-from tests.curation.distill.models import GOOD, entry, judges, model, pair, refusals, run, say, verdicts
+from tests.curation.distill.models import GOOD, entry, judges, model, pair, refusals, run, say, unasked, verdicts
 
 TWO_CLAIMS = say(
     entry("A", ("It did well.", "Policy A put the marker in the cup.")),
@@ -44,10 +45,24 @@ def test_the_judge_sees_claim_definition_and_quotation_between_marks(tmp_path: P
     assert request.json_schema["properties"]["verdicts"]["minItems"] == 3
 
 
+def test_what_it_took_is_said_with_each_rollout(tmp_path: Path) -> None:
+    """Both questions of a session, asked about both rollouts together; not the answer that had to be repaired."""
+
+    def counted(request: Request) -> Answer:
+        text = verdicts(request) if judges(request) else GOOD if len(request.messages) > 2 else "no JSON"
+        return Answer(text=text, prompt_tokens=100, completion_tokens=7)
+
+    made, _ = run(pair(tmp_path), StubClient(counted))
+    took = {"requests": 2, "answers": 2, "prompt_tokens": 200, "completion_tokens": 14}
+    assert [rollout.asked for rollout in made] == 2 * [(Asked(stage="distill", model="stub", rollouts=2, **took),)]
+    silent, _ = run(pair(tmp_path), model(GOOD))
+    assert (silent[0].asked[0].prompt_tokens, silent[0].asked[0].completion_tokens) == (None, None)
+
+
 def test_where_nothing_is_claimed_nothing_is_asked(tmp_path: Path) -> None:
     client = model(say(entry("A"), entry("B")))
     rollouts = pair(tmp_path)
-    assert run(rollouts, client)[0] == rollouts
+    assert unasked(run(rollouts, client)[0]) == rollouts
     assert len(client.asked) == 1
 
 
@@ -66,7 +81,7 @@ def test_what_was_not_checked_is_not_kept(verdict: str, tmp_path: Path) -> None:
     client = StubClient(lambda request: verdict if judges(request) else GOOD)
     rollouts = pair(tmp_path)
     made, report = run(rollouts, client)
-    assert made == rollouts
+    assert unasked(made) == rollouts
     assert report["sessions_unverified"] == 1
     codes = [(subject, code) for subject, code, _ in refusals(rollouts, client)]
     assert codes == [(rollout.rollout_id, "distill.unverified") for rollout in rollouts]
