@@ -17,9 +17,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
+from tqdm import tqdm
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -30,7 +35,7 @@ from bad_robot_behavior.curation.distill.claims import Reader  # noqa: E402
 from bad_robot_behavior.curation.distill.embedded import EmbeddedReader  # noqa: E402
 from bad_robot_behavior.schema import DistillSettings, EndpointSettings, ModelSettings, taxonomy  # noqa: E402
 from bad_robot_behavior.vlm.cache import Cache  # noqa: E402
-from bad_robot_behavior.vlm.client import Client  # noqa: E402
+from bad_robot_behavior.vlm.cached import CachedClient  # noqa: E402
 from tests.curation.distill.labelled import Claimed, Item, Score, claimed, items, macro, scores  # noqa: E402
 
 KNOWN = taxonomy.load()
@@ -60,8 +65,10 @@ def main() -> None:
     if options.smollm2:
         from bad_robot_behavior.vlm.llamacpp_client import LlamaCppClient
 
-        settings = ModelSettings(kind="llamacpp", path="smollm2", threads=2)
-        ways["SmolLM2 135M"] = asked(LlamaCppClient(settings, cache=Cache(options.cache)), options.support or "words")
+        # One thread: on a busy machine two wait for each other, and waiting takes processor time, too.
+        client = LlamaCppClient(ModelSettings(kind="llamacpp", path="smollm2", threads=1), cache=Cache(options.cache))
+        # It fills whatever lists it is allowed, so they are short.
+        ways["SmolLM2 135M"] = asked(client, options.support or "words", max_tokens=400, max_claims=2)
     if options.base_url:
         from bad_robot_behavior.vlm.openai_client import OpenAIClient
 
@@ -73,15 +80,21 @@ def main() -> None:
 def by(reader: Reader, chosen: Sequence[Item], counters: Counter[str] | None = None) -> list[set[Claimed]]:
     """What a reader claims of each item, one at a time: a model's item that cannot be read claims nothing."""
     counters = Counter() if counters is None else counters
-    return [claimed(reader.read([item.case], counters)[0].found) for item in chosen]
+    progress = tqdm(chosen, unit="text", disable=None)
+    return [claimed(reader.read([item.case], counters)[0].found) for item in progress]
 
 
-def asked(client: Client, support: str) -> Callable[[Sequence[Item]], list[set[Claimed]]]:
+def asked(client: CachedClient, support: str, **changes: Any) -> Callable[[Sequence[Item]], list[set[Claimed]]]:
     def read(chosen: Sequence[Item]) -> list[set[Claimed]]:
         counters: Counter[str] = Counter()
-        settings = DistillSettings(support=support)  # type: ignore[arg-type]
+        settings = msgspec.convert({"support": support, **changes}, DistillSettings)
+        start = time.process_time()
         made = by(ModelReader(settings, client, KNOWN), chosen, counters)
-        print(f"{client.model}, second pass by {support}: {dict(sorted(counters.items()))}", file=sys.stderr)
+        print(
+            f"{client.model}, second pass by {support}, {time.process_time() - start:.0f} s of processor time: "
+            f"{dict(sorted((counters + client.counters).items()))}",
+            file=sys.stderr,
+        )
         return made
 
     return read

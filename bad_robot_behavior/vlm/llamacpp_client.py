@@ -57,9 +57,9 @@ class LlamaCppClient(CachedClient):
         if any(isinstance(part, Image) for message in request.messages for part in message.parts):
             return lacking("refused", "the model reads text only")
         # The order of samplers and the numbers in it are llama.cpp's; only what a request says is set here.
-        body = payload(request, 1, "max_tokens", ()) | {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "cache_prompt": False}
+        body = payload(request, 1, "max_tokens", ()) | {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
         self.counters["requests_sent"] += 1
-        said = load(self._path, self.model, self.settings.threads).handle_chat_completions(body)
+        said = load(self._path, self.model, self.settings.threads).ask(body)
         if "error" in said:
             return lacking("refused", error_message(said) or "the model refused the request")
         (answer,) = read_completion(msgspec.json.encode(said), 1, request.candidates)
@@ -69,8 +69,32 @@ class LlamaCppClient(CachedClient):
         return answer
 
 
+class _Server:
+    """llama.cpp's server, which reads a system turn once for all the requests that follow each other and share it.
+
+    A processor's last bits hang on how many tokens are read at a time, so what was asked before must not decide where a
+    request's own tokens begin: the system turn is read alone first, always in the same way, and then the rest.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._system: dict[str, Any] | None = None
+
+    def ask(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What the server says to a request."""
+        system = body["messages"][0] if len(body["messages"]) > 1 and body["messages"][0]["role"] == "system" else None
+        if system is not None:
+            # Of a system turn that was read before, this keeps what was read then and drops what came after it.
+            known = system == self._system
+            reading = {"messages": [system], "max_tokens": 1, "temperature": 0.0, "cache_prompt": known}
+            self._server.handle_chat_completions(reading)
+        self._system = system
+        said: dict[str, Any] = self._server.handle_chat_completions(body | {"cache_prompt": system is not None})
+        return said
+
+
 @functools.lru_cache(maxsize=1)  # shards that run in one process share the model
-def load(path: Path, model: str, threads: int) -> Any:
+def load(path: Path, model: str, threads: int) -> _Server:
     """The model in this process; `model` tells apart what has changed since. Raises BadRobotError."""
     import xllamacpp
 
@@ -82,8 +106,9 @@ def load(path: Path, model: str, threads: int) -> Any:
     parameters.cpuparams.poll = parameters.cpuparams_batch.poll = 0  # waiting threads leave the cores to others
     parameters.verbosity = -1
     parameters.warmup = False
+    parameters.cache_ram_mib = 0  # else it also goes back to what it read long ago
     try:
-        return xllamacpp.Server(parameters)
+        return _Server(xllamacpp.Server(parameters))
     except (RuntimeError, ValueError, OSError) as error:
         raise BadRobotError(f"{path}: llama.cpp cannot load it: {error}") from error
 
