@@ -168,7 +168,7 @@ def test_samples_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path) ->
 def test_no_readable_sample_is_no_curve(tmp_path: Path) -> None:
     rollouts = list(make_pair(tmp_path))
     made, report = run(rollouts, StubClient(lambda request: "no idea"))
-    assert [msgspec.structs.replace(rollout, samples=()) for rollout in made] == rollouts
+    assert [msgspec.structs.replace(rollout, samples=(), asked=()) for rollout in made] == rollouts
     assert {(s.verdict, s.value, s.margin) for rollout in made for s in rollout.samples} == {("unreadable", None, None)}
     assert report["rollouts_without_curve"] == 2
     assert report["pairs_unread"] == 1
