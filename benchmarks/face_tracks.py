@@ -6,6 +6,7 @@ what a face is. A track is one face of one size on a smooth way through a clip, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -86,26 +87,39 @@ def heads(samples: Path) -> list[tuple[Image.Image, tuple[float, float, float, f
 
 def clips(samples: Path, count: int, seed: int = 0) -> Iterator[Clip]:
     """`count` clips of FRAMES frames with TRACKS tracks each; every size comes equally often."""
-    rng = np.random.default_rng(seed)
     bank = heads(samples)
     videos = robot_videos(samples)
     drawn = 0
     for number in range(count):
         path = videos[number % len(videos)]
+        rng = np.random.default_rng((seed, number))
         fps, frames = background(path, rng)
         tracks = []
         for _ in range(TRACKS):
             size, head = SIZES[drawn % len(SIZES)], bank[(drawn // len(SIZES)) % len(bank)]
             drawn += 1
-            tracks.append(paste(frames, head, size, rng))
+            made = paste(frames, head, size, rng)
+            for i, box in made.boxes.items():  # a face behind a later one is not to be seen
+                for track in tracks:
+                    if i in track.boxes and _meet(track.boxes[i], box):
+                        del track.boxes[i]
+            tracks.append(made)
         yield Clip(f"{number:03d}_{path.stem}", fps, frames, tracks)
+
+
+def _meet(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Do two faces overlap, with some of their heads?"""
+    room = 0.3 * (other[3] - other[1])
+    return (
+        one[0] < other[2] + room and other[0] - room < one[2] and one[1] < other[3] + room and other[1] - room < one[3]
+    )
 
 
 def background(path: Path, rng: np.random.Generator) -> tuple[float, list[Pixels]]:
     """FRAMES frames from somewhere in a video, to and fro where it is shorter, at most 640 pixels wide."""
     found = media.probe(path)
     first = int(rng.integers(0, max(1, found.num_frames - FRAMES)))
-    kept = [frame for i, frame in enumerate(media.frames(path)) if first <= i < first + FRAMES]
+    kept = list(itertools.islice(media.frames(path), first, first + FRAMES))
     if kept[0].shape[1] > 640:
         height = round(kept[0].shape[0] * 640 / kept[0].shape[1])
         kept = [np.asarray(Image.fromarray(f).resize((640, height), Image.Resampling.LANCZOS)) for f in kept]
