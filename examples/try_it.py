@@ -1,10 +1,12 @@
 """Build a release from the example rollouts, validate it, load it, and compare scorers on it: what the README tries.
 
-    python examples/try_it.py            # the rollouts of examples/roboarena_sim; no model, no simulator
+    python examples/try_it.py            # the rollouts of examples/roboarena_sim; no endpoint, no simulator
     python examples/try_it.py --fresh    # new ones, made in simulation first (extra `sim`; a few minutes)
 
-Each step is a command of its own and is printed before it runs. It leaves the release at ./bad-robot-behavior and a
-page to look at, ./bad-robot-behavior.html; fresh rollouts lie in ./fresh.
+It needs the extra `rewind`: rewards are distilled from the small reward model that comes with the package, and that
+model stands in the table beside the floors and the simulator's truth. Each step is a command of its own and is printed
+before it runs. It leaves the release at ./bad-robot-behavior and a page to look at, ./bad-robot-behavior.html; fresh
+rollouts lie in ./fresh.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ def main() -> None:
     step("bad-robot", "validate", OUT)
     print(f"$ python {HERE / 'load.py'}", flush=True)
     subprocess.run([sys.executable, str(HERE / "load.py"), OUT], check=True)
-    step("bad-robot", "evaluate", OUT, str(dump / "simulator_truth.parquet"), "--html", f"{OUT}.html")
+    predictions = f"{OUT}.rewind.parquet"
+    step("bad-robot", "score", OUT, "--scorer", "rewind", "--split", "test", "-o", predictions)
+    step("bad-robot", "evaluate", OUT, predictions, str(dump / "simulator_truth.parquet"), "--html", f"{OUT}.html")
 
 
 if __name__ == "__main__":
