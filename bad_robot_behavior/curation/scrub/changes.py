@@ -50,7 +50,7 @@ class Changes:
         side = 2 * -(-MARGIN // CELL) + 1
         grown = self._cv2.dilate(changed.astype(np.uint8), np.ones((side, side), np.uint8))
         count, _, stats, _ = self._cv2.connectedComponentsWithStats(grown, connectivity=8)
-        rects = _apart([(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in stats[1:count]])
+        rects = apart([(int(x), int(y), int(x + w), int(y + h)) for x, y, w, h, _ in stats[1:count]])
         if sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in rects) > MOST * size[0] * size[1]:
             rects = [(0, 0, *size)]
         for x1, y1, x2, y2 in rects:
@@ -62,7 +62,7 @@ class Changes:
         ]
 
 
-def _apart(rects: list[Rect]) -> list[Rect]:
+def apart(rects: list[Rect]) -> list[Rect]:
     """Rectangles that overlap are made one, until none do."""
     done: list[Rect] = []
     open_ = list(rects)

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bad_robot_behavior import media
+from bad_robot_behavior.curation.scrub.changes import apart
 from bad_robot_behavior.curation.scrub.tracks import Masks, Pixels, paint
 
 HEIGHT = 96
@@ -59,14 +61,27 @@ class Sheet:
         part.replace(place)
 
 
-def _tile(frame: Pixels, masked: Pixels, boxes: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Pixels:
-    """Both pictures in one, uint8 (HEIGHT + gap, frame + under + gaps, 3)."""
-    height, width = frame.shape[:2]
-    x1, y1 = np.floor(boxes[:, :2].min(axis=0)).clip(0, (width - 1, height - 1)).astype(int)
-    x2, y2 = np.ceil(boxes[:, 2:].max(axis=0)).clip((x1 + 1, y1 + 1), (width, height)).astype(int)
+def _tile(frame: Pixels, masked: Pixels, boxes: NDArray[np.float32]) -> Pixels:
+    """Both in one picture, uint8 (HEIGHT + gap, frame + under + gaps, 3): what is under masks apart from each other
+    stands side by side and below each other."""
     tile = np.full((HEIGHT + _GAP, _FRAME + _UNDER + 2 * _GAP, 3), _PAPER, np.uint8)
-    for picture, left, room in ((masked, 0, _FRAME), (frame[y1:y2, x1:x2], _FRAME + _GAP, _UNDER)):
-        scale = min(room / picture.shape[1], HEIGHT / picture.shape[0])
-        w, h = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
-        tile[:h, left : left + w] = media.stretch(picture, w, h)
+    _put(tile, masked, 0, 0, _FRAME, HEIGHT)
+    height, width = frame.shape[:2]
+    corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1).astype(int)
+    inside = [tuple(map(int, c)) for c in corners.clip(0, (width, height, width, height)) if (c[2:] > c[:2]).all()]
+    places = [
+        rect for rect in apart([(a, b, c, d) for a, b, c, d in inside]) if rect[0] < rect[2] and rect[1] < rect[3]
+    ]
+    side = int(np.ceil(np.sqrt(max(1, len(places)))))
+    cell = _UNDER // side
+    for number, (x1, y1, x2, y2) in enumerate(places):
+        row, column = divmod(number, side)
+        _put(tile, frame[y1:y2, x1:x2], _FRAME + _GAP + column * cell, row * cell, cell, cell)
     return tile
+
+
+def _put(tile: Pixels, picture: Pixels, left: int, top: int, width: int, height: int) -> None:
+    """Fit a picture into a place of the tile."""
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    w, h = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    tile[top : top + h, left : left + w] = media.stretch(picture, w, h)
