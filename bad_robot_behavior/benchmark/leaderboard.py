@@ -83,7 +83,8 @@ def write(board: Board, path: Path) -> None:
         "<h1>Leaderboard of reward models</h1>\n",
         f"<p>Every row comes from a results file that was {checked}. Rows are ordered by the share of pairs that are "
         "ordered as humans did, a pair without an answer being wrong. Intervals hold 95 %, by bootstrap over sessions. "
-        "Grey rows are floors: scorers that see no frame.</p>\n",
+        "Grey rows are floors: scorers that see no frame. Training data: whether a scorer was trained on what it is "
+        "judged on, as its card or its predictions say.</p>\n",
     ]
     for (name, version, data), entries in board.entries.items():
         first = entries[0].results
@@ -108,13 +109,19 @@ def _table(entries: Sequence[Entry]) -> str:
     rows += [(f"{item.name} (floor)", _cells(item, first, asked)) for item in floors]
     colours = {name: f"c{i % 6}" for i, name in enumerate(names)}
     colours |= {f"{item.name} (floor)": f"f{i % 4}" for i, item in enumerate(floors)}
-    head = ["scorer", *RANKED_BY[1:], *(f"{task.title}: {task.headline}" for task in asked), "coverage"]
+    head = [
+        "scorer",
+        "training data",
+        *RANKED_BY[1:],
+        *(f"{task.title}: {task.headline}" for task in asked),
+        "coverage",
+    ]
     return parts.table(head, rows, colours, {f"{item.name} (floor)" for item in floors})
 
 
 def _cells(scorer: Scored, results: Results, asked: Sequence[tasks.Task]) -> list[str]:
     ranked = _ranking_number(Entry(file="", scorer=scorer, results=results))
-    cells = ["–" if ranked is None else parts.number(ranked)]
+    cells = [parts.flag(scorer.contamination), "–" if ranked is None else parts.number(ranked)]
     for task in asked:
         row = results.task(task.name).headline(scorer.name)
         missing = "" if row.coverage in (None, 1.0) else f"answered {percent(row.coverage)}"

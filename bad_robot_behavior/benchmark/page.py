@@ -37,8 +37,14 @@ def page(results: Results, release: Release, predictions: Sequence[Predictions])
 def _overview(results: Results) -> str:
     """One row a scorer, one column a task that this release can ask: its headline number."""
     asked = [result for result in results.tasks if _asked(result)]
-    rows = [(item.name, [parts.number(result.headline(item.name)) for result in asked]) for item in results.scorers]
-    head = ["scorer", *(f"{result.task.title}: {result.task.headline}" for result in asked)]
+    rows = [
+        (
+            item.name,
+            [parts.flag(item.contamination), *(parts.number(result.headline(item.name)) for result in asked)],
+        )
+        for item in results.scorers
+    ]
+    head = ["scorer", "training data", *(f"{result.task.title}: {result.task.headline}" for result in asked)]
     return f"<h2>At a glance</h2>\n{parts.table(head, rows, charts.classes(results), _floors(results))}"
 
 

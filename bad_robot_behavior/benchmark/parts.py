@@ -8,7 +8,7 @@ from importlib import resources
 
 from bad_robot_behavior.benchmark import charts
 from bad_robot_behavior.benchmark.report import percent
-from bad_robot_behavior.benchmark.results import Number
+from bad_robot_behavior.benchmark.results import Contamination, Number
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -31,6 +31,11 @@ def number(value: Number, counted: str = "") -> str:
     interval = "no interval" if value.interval is None else f"{value.interval[0]:.2f} to {value.interval[1]:.2f}"
     below = interval if not counted else f"{interval}<br>{escape(counted)}"
     return f'{value.value:.3f} <span class="ci">{below}</span>'
+
+
+def flag(said: Contamination) -> str:
+    """Was a scorer trained on what it is judged on? The reason shows where the pointer rests."""
+    return f'<span class="{said.flag}" title="{escape(said.why)}">{said.flag}</span>'
 
 
 def share(value: float | None) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from tqdm import tqdm
 
 from bad_robot_behavior import __version__
 from bad_robot_behavior.benchmark import tasks as task_files
+from bad_robot_behavior.benchmark.contamination import contamination
 from bad_robot_behavior.benchmark.evaluators import study
 from bad_robot_behavior.benchmark.intervals import DIGITS, Difference, estimate
 from bad_robot_behavior.benchmark.measures import MEASURES, Counted, Measured
@@ -24,6 +26,7 @@ from bad_robot_behavior.benchmark.results import (
     Number,
     Part,
     Results,
+    Scored,
     TaskResult,
 )
 from bad_robot_behavior.benchmark.runs import Run, floors, read_runs
@@ -69,7 +72,7 @@ def evaluate(
         seed=seed,
         rollouts=len(world.ids),
         sessions=world.sessions,
-        scorers=tuple(run.summary for run in (*runs, *beside)),
+        scorers=tuple(_flagged(run.summary, release, part) for run in (*runs, *beside)),
         tasks=tuple(
             _run(world, task, runs, beside, draws, seed)
             for task in tqdm(chosen, desc="evaluate", unit="task", disable=None, leave=False)
@@ -77,6 +80,12 @@ def evaluate(
         ground_truths=world.agreement(),
         evaluators=study(world, draws=draws, seed=seed),
     )
+
+
+def _flagged(scorer: Scored, release: Release, part: Part) -> Scored:
+    manifest = release.manifest
+    flag = contamination(scorer.parameters, manifest.recipe.get("sources", []), manifest.name, part)
+    return msgspec.structs.replace(scorer, contamination=flag)
 
 
 def _hash(splits: Mapping[str, str]) -> str:

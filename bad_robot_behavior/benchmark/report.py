@@ -82,7 +82,8 @@ def table(results: Results) -> str:
     ]
     for result in results.tasks:
         lines += ["", *_task(result)]
-    return "\n".join([*lines, "", *_agreement(results), *_evaluators(results), *_coverage(results)])
+    rest = (*_agreement(results), *_evaluators(results), *_contamination(results), *_coverage(results))
+    return "\n".join([*lines, "", *rest])
 
 
 def pooled_rows(result: TaskResult) -> Iterator[tuple[Measure, list[Measure]]]:
@@ -204,6 +205,15 @@ def _evaluators(results: Results) -> list[str]:
         ]
         lines += _align(head, rows)
     return lines
+
+
+def _contamination(results: Results) -> list[str]:
+    """Of each file; the floors were never trained."""
+    return [
+        f"Trained on what it is judged on? {printable(item.name)}: {item.contamination.flag} ({item.contamination.why})"
+        for item in results.scorers
+        if not item.floor
+    ]
 
 
 def _coverage(results: Results) -> list[str]:

@@ -75,6 +75,13 @@ class TaskResult(Record, frozen=True, kw_only=True):
         raise KeyError((scorer, group))
 
 
+class Contamination(Record, frozen=True, kw_only=True):
+    """Whether a scorer was trained on what it is judged on, as far as anyone says, and how that is known."""
+
+    flag: Literal["contaminated", "unknown", "clean"]
+    why: str
+
+
 class Scored(Record, frozen=True, kw_only=True):
     """A scorer, and how much of the release it answered."""
 
@@ -99,6 +106,7 @@ class Scored(Record, frozen=True, kw_only=True):
     """Rollouts that the file does not hold."""
     missing_ids: tuple[str, ...]
     """The first of them."""
+    contamination: Contamination = Contamination(flag="unknown", why="the results do not say")
 
 
 class GroundTruths(Record, frozen=True, kw_only=True):

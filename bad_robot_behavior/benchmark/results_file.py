@@ -74,6 +74,11 @@ WRONG_NUMBERS = rule(
     "Scoring the predictions again must give the numbers in the file.",
     cure=_AGAIN,
 )
+OTHER_FLAG = rule(
+    "results.other_contamination",
+    "A results file must say of its scorers what their cards and predictions say: contaminated, unknown or clean.",
+    cure=_AGAIN,
+)
 
 
 class ResultsFile(Record, frozen=True, kw_only=True):
@@ -186,8 +191,19 @@ def _score_again(members: Mapping[str, bytes], said: ResultsFile, release: Relea
         tell(OTHER_RELEASE.id, "was scored on another release", f"{told.release['name']} {told.release['version']}")
         return
     names = [item.name for item in told.scorers]
+    flags = [item.contamination for item in told.scorers]
+    if [item.contamination for item in again.scorers] != flags:
+        tell(OTHER_FLAG.id, "says otherwise what its scorers were trained on", shorten(_other_flag(told, again)))
     if [item.name for item in again.scorers] != names or again.tasks != told.tasks:
         tell(WRONG_NUMBERS.id, "gives other numbers when it is scored again", _first_difference(told, again))
+
+
+def _other_flag(told: Results, again: Results) -> str:
+    pairs = zip(again.scorers, told.scorers, strict=False)
+    wrong = [(ours, theirs) for ours, theirs in pairs if ours.contamination != theirs.contamination]
+    return "; ".join(
+        f"{ours.name}: {theirs.contamination.flag}, is {ours.contamination.flag}" for ours, theirs in wrong
+    )
 
 
 def _first_difference(told: Results, again: Results) -> str:

@@ -40,6 +40,11 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     differs: str | None = None
     sources: tuple[str, ...] = ()
 
+    @property
+    def untrained(self) -> bool:
+        """Nothing was trained, so that there is nothing it could have seen."""
+        return self.base_model is None and self.contaminated == "no"
+
 
 def floor(title: str, inputs: str, output: str) -> Card:
     """The card of a scorer that was never trained."""

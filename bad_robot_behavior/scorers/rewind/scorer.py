@@ -97,6 +97,8 @@ class ReWiND:
             "text": pair.text,
             "text_id": pair.text_id,
             "trained_on": self.trained.data.release,
+            "trained_split": self.trained.data.split,
+            "saw_roboarena": "no" if self.trained.data.synthetic == self.trained.data.rollouts else "unknown",
             "warnings": list(self.trained.warnings),
             "num_frames": self.num_frames,
             "seed": self.seed,
