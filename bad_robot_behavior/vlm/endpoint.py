@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
+import importlib
 import os
 import re
 from collections import Counter
@@ -87,7 +89,7 @@ class Endpoint:
             timeout=timeout,
             # A key goes to the host that the recipe names and to no other.
             follow_redirects=False,
-            limits=type(openai.DEFAULT_CONNECTION_LIMITS)(max_connections=slots, max_keepalive_connections=slots),
+            limits=_http_library().Limits(max_connections=slots, max_keepalive_connections=slots),
         )
         return openai.AsyncOpenAI(
             # The password goes as a header: in the address it would end up in the log of requests.
@@ -111,7 +113,7 @@ class Endpoint:
         self._under_way += 1
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                reply = await api.chat.completions.with_raw_response.create(**body)
+                reply = await self._send(api, body)
         except (openai.APIConnectionError, TimeoutError) as error:  # a time-out is one of these, too
             raise self._unreached(error, paid) from None
         except openai.APIStatusError as error:
@@ -126,6 +128,16 @@ class Endpoint:
             raise FaultError(lacking("transport", problem)) from None
         self._count(answers, paid)
         return answers
+
+    async def _send(self, api: Any, body: dict[str, Any]) -> Any:
+        """The HTTP response. The body goes as the bytes that it is: the library's own methods would first walk through
+        every part of it, which takes two thirds of the processor time of a request with thirty pictures."""
+        return await api.post(
+            "/chat/completions",
+            cast_to=_http_library().Response,
+            content=msgspec.json.encode(body),
+            options={"headers": {"Content-Type": "application/json"}},
+        )
 
     def _unreached(self, error: Exception, paid: float) -> FaultError:
         """What a request without a response comes to, by what the HTTP library said of it."""
@@ -221,6 +233,14 @@ class Endpoint:
             text = text.replace(key, "[key]")
         text = re.sub(r"\b(?:sk|hf|gsk|xai|key)[-_][\w*.-]{4,}", "[key]", text)
         return re.sub(r"\s+", " ", text)[:200].strip()
+
+
+@functools.cache
+def _http_library() -> Any:
+    """The module that package openai makes its requests with; which one that is differs between its versions."""
+    import openai
+
+    return importlib.import_module(type(openai.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0])
 
 
 def _without_password(url: str) -> str:
