@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import jsonschema
+import jsonschema_rs
 import msgspec
 
 from bad_robot_behavior.errors import EndpointDownError, EndpointError
@@ -80,10 +81,11 @@ def read_json(text: str, schema: dict[str, Any]) -> Any:
         raise BadAnswer("not valid JSON: a number is too long") from None
     if re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)):
         raise BadAnswer("a string holds half of a character (a lone surrogate)")
-    checker = jsonschema.Draft202012Validator(schema)
-    broken = jsonschema.exceptions.best_match(checker.iter_errors(value))
-    if broken is not None:
-        raise BadAnswer(f"{broken.json_path} breaks {broken.validator}: {_legal(broken)}")
+    if not jsonschema_rs.Draft202012Validator(schema).is_valid(value):  # a tenth of the time for a good answer
+        checker = jsonschema.Draft202012Validator(schema)
+        broken = jsonschema.exceptions.best_match(checker.iter_errors(value))
+        if broken is not None:
+            raise BadAnswer(f"{broken.json_path} breaks {broken.validator}: {_legal(broken)}")
     return value
 
 

@@ -47,7 +47,7 @@ def _hashed(messages: tuple[Message, ...]) -> list[Any]:
         [
             message.role,
             [
-                ["image", part.media_type, hashlib.sha256(part.data).hexdigest()]
+                ["image", part.media_type, _digest(part)]
                 if isinstance(part, Image)
                 else ["text", part]
                 for part in message.parts
@@ -55,6 +55,11 @@ def _hashed(messages: tuple[Message, ...]) -> list[Any]:
         ]
         for message in messages
     ]
+
+
+@functools.lru_cache(maxsize=1024)  # a request is looked up, sent and stored; other samples show the same pictures
+def _digest(image: Image) -> str:
+    return hashlib.sha256(image.data).hexdigest()
 
 
 class Cache:
