@@ -23,7 +23,7 @@ from bad_robot_behavior.benchmark.metrics import (
 )
 from bad_robot_behavior.benchmark.runs import Run, marked_spans
 from bad_robot_behavior.benchmark.tasks import Kind, Task
-from bad_robot_behavior.benchmark.world import Mask, World, groups_by_failure
+from bad_robot_behavior.benchmark.world import Mask, World
 
 RISING = 0.8
 """VOC above which a curve counts as rising throughout."""
@@ -69,7 +69,7 @@ class PairMeasure:
         self.groups = (
             world.groups_by_category(self.session)
             if task.groups == "task_category"
-            else groups_by_failure([world.failures[row] for row in self._second.tolist()])
+            else world.groups_by_failure(self._second.tolist(), [world.failures[row] for row in self._second.tolist()])
         )
 
     def answered(self, run: Run) -> Mask:
@@ -249,7 +249,7 @@ class LocalisationMeasure(_Rollouts):
         super().__init__(world, marked, "")
         self.left_out = {"failed rollouts without a failure marked in time": failed}
         timed = [[f for f in world.failures[row] if f["start_s"] is not None] for row in self.row.tolist()]
-        self.groups = groups_by_failure(timed)
+        self.groups = world.groups_by_failure(self.row.tolist(), timed)
 
     def count(self, run: Run, how: Aggregation | None, units: Ints, context: Ints, contexts: int) -> dict[str, Counted]:
         found = [run.localised.get(row) for row in self.row[units].tolist()]

@@ -48,11 +48,13 @@ def evaluate(
     draws: int = 1000,
     seed: int = 0,
     with_floors: bool = True,
+    seen_faults: Sequence[str] = (),
 ) -> Results:
     """Score every predictions file and the floors against the judgements of a release.
 
     split: the rollouts that count; None: the split that the tasks name; `all`: every rollout. splits: rollout_id to
-    split, in place of the release's own.
+    split, in place of the release's own. seen_faults: injected faults that a scorer was trained on; where they are
+    named, the groups `seen_faults` and `held_out_faults` keep them apart.
     Each task gives its metrics for each scorer and group, with other returns for all its units together, and the
     paired difference of its headline number between every two files. All scorers share the bootstrap's draws. A
     prediction for a rollout outside the split is ignored. Reads table columns only, no video.
@@ -61,7 +63,7 @@ def evaluate(
     """
     chosen = [task_files.get(name) for name in tasks]
     part = split or _split_of(chosen)
-    world = World(release, part, splits)
+    world = World(release, part, splits, seen_faults)
     runs = read_runs(world, predictions)
     beside = floors(world) if with_floors else []
     return Results(

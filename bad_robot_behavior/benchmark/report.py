@@ -13,6 +13,7 @@ import msgspec
 
 from bad_robot_behavior.benchmark.predictions import Predictions
 from bad_robot_behavior.benchmark.results import POOLED, Measure, Number, Results, TaskResult
+from bad_robot_behavior.benchmark.world import FAULT
 from bad_robot_behavior.errors import BadRobotError
 
 if TYPE_CHECKING:
@@ -95,12 +96,20 @@ def pooled_rows(result: TaskResult) -> Iterator[tuple[Measure, list[Measure]]]:
 
 
 def groups(result: TaskResult) -> dict[str, list[Measure]]:
-    """The headline number of each scorer in each group that has units; a task category that has all is left out."""
+    """The headline number of each scorer in each group that has units; a task category that has all is left out.
+
+    Single faults stand in the JSON alone: there are too many for a table.
+    """
     rows = result.rows(aggregation=result.task.aggregation, metric=result.task.headline)
     whole = max((row.n for row in rows if row.group == POOLED), default=0)
     found: dict[str, list[Measure]] = {}
     for row in rows:
-        if row.group != POOLED and row.n and (row.n < whole or result.task.groups == "failure"):
+        if (
+            row.group != POOLED
+            and not row.group.startswith(FAULT)
+            and row.n
+            and (row.n < whole or result.task.groups == "failure")
+        ):
             found.setdefault(row.group, []).append(row)
     return found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from bad_robot_behavior.benchmark.metrics import Floats, Ints
 from bad_robot_behavior.benchmark.results import COMBINED, POOLED, GroundTruths, Part
-from bad_robot_behavior.errors import ReleaseError
+from bad_robot_behavior.errors import BadRobotError, ReleaseError
 from bad_robot_behavior.schema import TaskCategory
 from bad_robot_behavior.schema.split_item import twin_of
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from bad_robot_behavior.builder.loader import Release
 
 CATEGORIES: tuple[str, ...] = get_args(TaskCategory)
+FAULT = "fault "
+"""Begins the name of the group of an injected fault."""
 VIOLATIONS = ("success_suboptimal", "success_side_effect")
 _COLUMNS = (
     *("rollout_id", "session_id", "instruction", "task_category", "policy", "site", "score", "success", "outcome"),
@@ -30,7 +33,9 @@ Mask = NDArray[np.bool_]
 class World:
     """Rollouts sorted by id as arrays of length N, sessions as numbers, and the pairs that were put to a choice."""
 
-    def __init__(self, release: Release, split: Part, splits: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, release: Release, split: Part, splits: Mapping[str, str] | None = None, seen_faults: Sequence[str] = ()
+    ) -> None:
         part = None if split == "all" else split
         own = part if splits is None else None
         table = release.table("rollouts", columns=_COLUMNS, split=own).sort_by("rollout_id")
@@ -55,7 +60,12 @@ class World:
         self.clean: Mask = np.array([name == "success" for name in outcome], bool)
         self.violating: Mask = np.array([name in VIOLATIONS for name in outcome], bool)
         self.failures: list[list[dict[str, Any]]] = [found or [] for found in table["failures"].to_pylist()]
-        self.twins = [twin_of((made or {}).get("parameters")) for made in table["synthetic"].to_pylist()]
+        synthetic: list[dict[str, Any]] = [made or {} for made in table["synthetic"].to_pylist()]
+        self.twins = [twin_of(made.get("parameters")) for made in synthetic]
+        self._faults: list[str | None] = [made.get("injector") for made in synthetic]
+        self._seen_faults = frozenset(seen_faults)
+        if seen_faults:
+            _require_known(self._seen_faults, whole)
         self.category = self._categories(table["task_category"].to_pylist())
         self._read_choices(release, own, narrowed=splits is not None)
 
@@ -63,6 +73,29 @@ class World:
         """For units of those sessions: all, each task category, and the groups of `COMBINED`."""
         groups: dict[str, tuple[str, ...]] = {POOLED: CATEGORIES, **{c: (c,) for c in CATEGORIES}, **COMBINED}
         return {name: np.isin(self.category[session], members) for name, members in groups.items()}
+
+    def groups_by_failure(self, rows: Sequence[int], failures: list[list[dict[str, Any]]]) -> dict[str, Mask]:
+        """For units of those rows, with those failures each: all, whether a camera can see one of them, their
+        categories, the faults that were injected, and these apart by whether they were seen in training.
+
+        A unit is `observable` where one of its failures is, `unobservable` where all are known not to be.
+        """
+        seen = np.array([any(f["observable"] for f in found) for found in failures], bool)
+        hidden = np.array([bool(found) and all(f["observable"] is False for f in found) for found in failures], bool)
+        groups = {
+            POOLED: np.ones(len(failures), bool),
+            "observable": seen,
+            "unobservable": hidden,
+            "observability_unknown": ~seen & ~hidden,
+        }
+        for category in sorted({f["category"] for found in failures for f in found}):
+            groups[category] = np.array([any(f["category"] == category for f in found) for found in failures], bool)
+        faults = np.array([self._faults[row] or "" for row in rows], dtype=str)
+        if self._seen_faults:
+            groups["seen_faults"] = np.isin(faults, sorted(self._seen_faults))
+            groups["held_out_faults"] = (faults != "") & ~groups["seen_faults"]
+        groups |= {f"{FAULT}{fault}": faults == fault for fault in np.unique(faults).tolist() if fault}
+        return {name: mask for name, mask in groups.items() if name == POOLED or mask.any()}
 
     def _categories(self, labels: list[str]) -> NDArray[np.str_]:
         """The category of each session: that of its rollouts, `other` where they differ."""
@@ -107,22 +140,15 @@ class World:
         )
 
 
-def groups_by_failure(failures: list[list[dict[str, Any]]]) -> dict[str, Mask]:
-    """For units with those failures each: all, whether a camera can see one of them, and their categories.
-
-    A unit is `observable` where one of its failures is, `unobservable` where all are known not to be.
-    """
-    seen = np.array([any(f["observable"] for f in found) for found in failures], bool)
-    hidden = np.array([bool(found) and all(f["observable"] is False for f in found) for found in failures], bool)
-    groups = {
-        POOLED: np.ones(len(failures), bool),
-        "observable": seen,
-        "unobservable": hidden,
-        "observability_unknown": ~seen & ~hidden,
-    }
-    for category in sorted({f["category"] for found in failures for f in found}):
-        groups[category] = np.array([any(f["category"] == category for f in found) for found in failures], bool)
-    return {name: mask for name, mask in groups.items() if name == POOLED or mask.any()}
+def _require_known(seen: Set[str], release: Release) -> None:
+    """Raise BadRobotError for a fault that is injected in no rollout of any split."""
+    made = release.table("rollouts", columns=["synthetic"])["synthetic"].to_pylist()
+    known = sorted({row["injector"] for row in made if row and row["injector"]})
+    for fault in sorted(seen - set(known)):
+        near = difflib.get_close_matches(fault, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; leave it out."
+        names = ", ".join(known) or "none"
+        raise BadRobotError(f"{release.path}: no rollout was made with the fault {fault!r}{hint} Faults: {names}")
 
 
 def _verdicts(success: list[bool | None], outcome: list[str]) -> tuple[Mask, Mask]:

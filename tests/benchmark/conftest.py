@@ -151,7 +151,9 @@ def make_twins(folder: Path, name: str, instruction: str, *members: tuple[str, F
                 success=outcome != "failure",
                 outcome=outcome,
                 failures=() if failure is None else (failure,),
-                synthetic=Synthetic(generator="test", injector=None, parameters=json.dumps(parameters), seed=1),
+                synthetic=Synthetic(
+                    generator="test", injector=parameters["fault"], parameters=json.dumps(parameters), seed=1
+                ),
                 split="test",
             )
         )

@@ -13,6 +13,7 @@ import pytest
 from bad_robot_behavior import scorers
 from bad_robot_behavior.benchmark.predictions import describe, read, write
 from bad_robot_behavior.benchmark.protocol import evaluate
+from bad_robot_behavior.benchmark.report import groups
 from bad_robot_behavior.benchmark.results import Measure, Results
 from bad_robot_behavior.builder.loader import Release, load
 from bad_robot_behavior.errors import BadRobotError, PredictionsError, ReleaseError
@@ -132,6 +133,28 @@ def test_violation_pairs_and_twins(twins: Release, tmp_path: Path) -> None:
     assert measure(results, "counterfactual_twins", "strict", group="observability_unknown").value == 1.0
     left = {"failures whose twin is no success of their session in this split": 1}
     assert results.task("counterfactual_twins").left_out == left
+
+
+def test_faults_that_were_seen_in_training_are_told_apart_from_others(twins: Release, tmp_path: Path) -> None:
+    seen, held_out = "slip_or_drop", "misplaced"
+
+    def curve(row: dict[str, Any]) -> list[float]:
+        return [0.0 if row["synthetic"]["injector"] == seen else 0.5]
+
+    files = [read(write_curves(twins, tmp_path / "p.parquet", curve), twins)]
+    results = evaluate(twins, files, draws=20, seen_faults=[seen])
+    twin = results.task("counterfactual_twins")
+    shown = {row.group: (row.n, row.value) for row in twin.rows(scorer=MODEL, metric="half", aggregation="mean")}
+    assert shown["seen_faults"] == shown[f"fault {seen}"] == (1, 1.0)
+    assert shown["held_out_faults"] == shown[f"fault {held_out}"] == (1, 0.5)
+    assert shown["pooled"] == (2, 0.75)
+    assert {"seen_faults", "held_out_faults"} <= groups(twin).keys()
+    assert f"fault {seen}" not in groups(twin)
+    plain = evaluate(twins, files, draws=0)
+    assert "seen_faults" not in {row.group for row in plain.task("localisation").measures}
+    near = r"no rollout was made with the fault 'slip_or_drip'; did you mean slip_or_drop\? Faults: collision_object, "
+    with pytest.raises(BadRobotError, match=near):
+        evaluate(twins, [], draws=0, seen_faults=["slip_or_drip"])
 
 
 def test_localisation(twins: Release, tmp_path: Path) -> None:

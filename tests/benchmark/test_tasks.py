@@ -22,8 +22,8 @@ FROZEN = {
     "preference 1.0.0": "0ac7ad642e2e2ecc",
     "success_detection 1.0.0": "6245ab49873a3ccb",
     "localisation 2.0.0": "fc57990c262f4728",
-    "violation_pairs 1.0.0": "5402286f239e4415",
-    "counterfactual_twins 1.0.0": "a22f281ceb241628",
+    "violation_pairs 1.1.0": "5402286f239e4415",
+    "counterfactual_twins 1.1.0": "a22f281ceb241628",
     "instruction_sensitivity 1.0.0": "d84448131d5cffcb",
     "value_order 1.0.0": "264f8eb8e369b078",
 }
