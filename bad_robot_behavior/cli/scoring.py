@@ -117,6 +117,7 @@ def score(
 )
 @click.option("--splits", "splits_file", type=FILE, help="Splits file of bad-robot split, in place of the release's.")
 @click.option("--task", "tasks", multiple=True, help="Only this task; can be given again.  [default: all]")
+@click.option("--seen-faults", default="", metavar="A,B", help="Injected faults seen in training: shown apart from others.")
 @click.option("--draws", type=click.IntRange(10), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--html", type=FILE, help="Also write one self-contained page.")
@@ -129,6 +130,7 @@ def evaluate(
     split: Part | None,
     splits_file: Path | None,
     tasks: tuple[str, ...],
+    seen_faults: str,
     draws: int,
     seed: int,
     html: Path | None,
@@ -152,7 +154,16 @@ def evaluate(
     loaded = load(release)
     read = [files.read(path, loaded, salvage=salvage) for path in predictions]
     splits = None if splits_file is None else read_splits(splits_file)
-    results = protocol.evaluate(loaded, read, split=split, splits=splits, tasks=tasks or ORDER, draws=draws, seed=seed)
+    results = protocol.evaluate(
+        loaded,
+        read,
+        split=split,
+        splits=splits,
+        tasks=tasks or ORDER,
+        draws=draws,
+        seed=seed,
+        seen_faults=[name for part in seen_faults.split(",") if (name := part.strip())],
+    )
     if html is not None:
         report.html(results, loaded, read, html)
     written = []
