@@ -117,7 +117,7 @@ def score(
 )
 @click.option("--splits", "splits_file", type=FILE, help="Splits file of bad-robot split, in place of the release's.")
 @click.option("--task", "tasks", multiple=True, help="Only this task; can be given again.  [default: all]")
-@click.option("--seen-faults", default="", metavar="A,B", help="Injected faults seen in training: shown apart from others.")
+@click.option("--seen-faults", default="", metavar="A,B", help="Injected faults that training saw: shown apart.")
 @click.option("--draws", type=click.IntRange(10), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--html", type=FILE, help="Also write one self-contained page.")
