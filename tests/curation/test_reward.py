@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from bad_robot_behavior import media
 from bad_robot_behavior.curation.reward import Reward
 from bad_robot_behavior.curation.selection import usable_pairs
 from bad_robot_behavior.curation.stage import Store
-from bad_robot_behavior.errors import EndpointError, MediaError
+from bad_robot_behavior.errors import BadRobotError, EndpointError, MediaError
 from bad_robot_behavior.schema import (
     EndpointSettings,
     Preference,
@@ -28,6 +29,7 @@ from bad_robot_behavior.schema import (
     Videos,
     pair_id,
 )
+from bad_robot_behavior.scorers.rewind.checkpoint import SIMULATED
 from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.client import Answer, Image, Request
 from bad_robot_behavior.vlm.openai_client import OpenAIClient
@@ -337,14 +339,18 @@ def test_a_second_run_asks_nothing(judged: tuple[list[Rollout], bytes], tmp_path
 WORKER = """
 import sys
 from pathlib import Path
-from tests.curation.test_reward import over_http, sessions
+import msgspec
+from bad_robot_behavior.schema import Rollout
+from tests.curation.test_reward import over_http
 folder, url = Path(sys.argv[1]), sys.argv[2]
-(folder / "out.json").write_bytes(over_http(sessions(folder, 3), url, folder / "cache.sqlite", concurrency=2))
+rollouts = msgspec.json.decode((folder / "in.json").read_bytes(), type=list[Rollout])
+(folder / "out.json").write_bytes(over_http(rollouts, url, folder / "cache.sqlite", concurrency=2))
 """
 
 
 def test_a_run_that_was_killed_goes_on_where_it_was(judged: tuple[list[Rollout], bytes], tmp_path: Path) -> None:
     rollouts = sessions(tmp_path, 3)
+    (tmp_path / "in.json").write_bytes(msgspec.json.encode(rollouts))
     command = [sys.executable, "-c", WORKER, str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     cache = tmp_path / "cache.sqlite"
@@ -376,3 +382,53 @@ def test_a_server_that_dies_stops_the_run_and_one_that_comes_back_ends_it(
     with loopback.serve() as url:
         assert over_http(rollouts, url, cache) == expected
         assert loopback.stats(url)["choices"] == 4 * SETTINGS.samples
+
+
+def test_rewind_is_sampled_without_an_endpoint(tmp_path: Path) -> None:
+    """The checkpoint that comes with the package, through the same selection; each rollout is decoded once."""
+    settings = RewardSettings(scorer="rewind", num_frames=5, samples=6)
+    rollouts = list(make_pair(tmp_path))
+    stage = Reward(settings)
+    made = [item for item in stage.run(rollouts, Store(Path("unused"))) if isinstance(item, Rollout)]
+    again = [item for item in Reward(settings).run(rollouts, Store(Path("unused"))) if isinstance(item, Rollout)]
+    assert made == again
+    stated = stage.parameters()
+    assert stated["warnings"] == [SIMULATED]
+    assert {len(stated[name]) for name in ("weights_sha256", "frames_id", "text_id")} == {64}
+    means = np.array([[sample.mean for sample in rollout.samples] for rollout in made])
+    assert means.shape == (2, 6)
+    assert len(np.unique(means)) == 12
+    gaps = means[0] - means[1]  # the human preferred the first
+    for rollout, row in zip(made, means, strict=True):
+        (curve,) = rollout.rewards
+        assert (curve.scorer, curve.model, curve.kind) == ("rewind", stated["model"], "progress")
+        assert curve.frame_index == (0, 3, 6, 8, 11)
+        assert [sample.verdict == "unreadable" for sample in rollout.samples] == [False] * 6
+        np.testing.assert_allclose([np.mean(sample.value or ()) for sample in rollout.samples], row, atol=1e-5)
+        if (gaps > 0).any():
+            assert curve.kept_sample == gaps.argmax()
+            assert curve.margin == pytest.approx(gaps.max())
+            assert rollout.reward == curve.value == rollout.samples[int(gaps.argmax())].value
+        else:
+            assert (curve.agreement, rollout.reward) == ("no_match", None)
+    report = stage.report()
+    assert (report["samples_compared"], report["samples_agreeing"]) == (6, int((gaps > 0).sum()))
+
+
+def test_a_seed_decides_what_rewind_is_sampled_as(tmp_path: Path) -> None:
+    settings = RewardSettings(scorer="rewind", num_frames=5, samples=3)
+    rollouts = list(make_pair(tmp_path))
+
+    def drawn(seed: int) -> list[Any]:
+        stage = Reward(msgspec.structs.replace(settings, seed=seed))
+        assert stage.parameters()["seed"] == seed
+        made = [item for item in stage.run(rollouts, Store(Path("unused"))) if isinstance(item, Rollout)]
+        return [sample.value for rollout in made for sample in rollout.samples]
+
+    assert drawn(0) == drawn(0)
+    assert not set(drawn(0)) & set(drawn(1))
+
+
+def test_a_checkpoint_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(BadRobotError, match="beside/mine: is no checkpoint of rewind"):
+        Reward(RewardSettings(scorer="rewind", checkpoint="mine"), None, Path("beside"))
