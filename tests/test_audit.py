@@ -68,7 +68,7 @@ def change(release: Path, config: str, edit: Callable[[dict[str, Any]], None]) -
 
 
 def test_a_clean_release_has_nothing(clean: Path) -> None:
-    report = audit(clean, names=False, faces=False)
+    report = audit(clean, names=False, faces=False, text_on_screen=False)
     assert report.leaks == ()
     assert report.videos == 4 and report.strings > 100
     ran = {detector.name: detector.ran for detector in report.detectors}
@@ -101,7 +101,9 @@ def test_a_leak_in_a_table_is_told_by_its_place_and_never_by_its_value(where: st
     config, edit = PLACES[where]
     change(release, config, edit)
     leaks = [
-        leak for leak in audit(release, names=False, faces=False).leaks if leak.kind in ("EMAIL", "PHONE", "SERIAL")
+        leak
+        for leak in audit(release, names=False, faces=False, text_on_screen=False).leaks
+        if leak.kind in ("EMAIL", "PHONE", "SERIAL")
     ]
     assert leaks
     for leak in leaks:
@@ -122,14 +124,16 @@ def test_what_no_pattern_shows_is_told_by_its_field(
     edit: Callable[[dict[str, Any]], None], kind: str, release: Path
 ) -> None:
     change(release, "rollouts", edit)
-    assert kind in {leak.kind for leak in audit(release, names=False, faces=False).leaks}
+    assert kind in {leak.kind for leak in audit(release, names=False, faces=False, text_on_screen=False).leaks}
 
 
 def test_names_are_found_where_they_are_looked_for(release: Path) -> None:
     pytest.importorskip("spacy", reason="the extra privacy is not installed")
-    assert audit(release, faces=False).leaks == ()
+    assert audit(release, faces=False, text_on_screen=False).leaks == ()
     change(release, "preferences", lambda row: row.update(feedback="Tomasz moved the camera between A and B."))
-    assert [(leak.kind, leak.span) for leak in audit(release, faces=False).leaks] == [("PERSON", (0, 6))]
+    assert [(leak.kind, leak.span) for leak in audit(release, faces=False, text_on_screen=False).leaks] == [
+        ("PERSON", (0, 6))
+    ]
 
 
 def test_a_name_that_may_stay_is_not_looked_for_elsewhere(release: Path) -> None:
@@ -139,7 +143,7 @@ def test_a_name_that_may_stay_is_not_looked_for_elsewhere(release: Path) -> None
         "rollouts",
         lambda row: row.update(attribution="Thanks to Karin Brandt", robot="MuJoCo-Brandt", feedback=None),
     )
-    assert [leak for leak in audit(release, faces=False).leaks if leak.kind == "PERSON"] == []
+    assert [leak for leak in audit(release, faces=False, text_on_screen=False).leaks if leak.kind == "PERSON"] == []
 
 
 def test_videos_are_taken_apart(release: Path, tmp_path: Path) -> None:
@@ -151,7 +155,7 @@ def test_videos_are_taken_apart(release: Path, tmp_path: Path) -> None:
         settle(release)
     else:
         change(release, "videos", lambda row: row["video"].update(bytes=told.read_bytes()))
-    leaks = audit(release, names=False, faces=False).leaks
+    leaks = audit(release, names=False, faces=False, text_on_screen=False).leaks
     assert {"CONTAINER", "TAG"} <= {leak.kind for leak in leaks}
     assert any("soun" in (leak.detail or "") for leak in leaks)
     assert not any("Karin" in str(leak) for leak in leaks)
@@ -163,7 +167,7 @@ def test_files_and_their_names_are_looked_at(release: Path) -> None:
     (release / "README.md").write_text(f"# Data\n\nBy {SECRET}\n")
     (release / "broken.json").write_text("{")
     (release / "out.md").symlink_to("/etc/hostname")
-    kinds = [(leak.kind, leak.file) for leak in audit(release, names=False, faces=False).leaks]
+    kinds = [(leak.kind, leak.file) for leak in audit(release, names=False, faces=False, text_on_screen=False).leaks]
     assert ("EMAIL", "README.md") in kinds
     assert ("UNREAD", "extra.bin") in kinds and ("UNREAD", "broken.json") in kinds
     assert ("LINK", "out.md") in kinds
@@ -172,11 +176,13 @@ def test_files_and_their_names_are_looked_at(release: Path) -> None:
 
 
 def test_the_command_prints_places_and_exits_with_1(release: Path) -> None:
-    done = CliRunner().invoke(main, ["audit", str(release), "--no-names", "--no-faces"])
+    done = CliRunner().invoke(main, ["audit", str(release), "--no-names", "--no-faces", "--no-text-on-screen"])
     assert done.exit_code == 0, done.output
     assert "nothing found" in done.output and "did NOT run: personal_names" in done.output
     change(release, "rollouts", PLACES["feedback"][1])
-    done = CliRunner().invoke(main, ["audit", str(release), "--no-names", "--no-faces", "--json"])
+    done = CliRunner().invoke(
+        main, ["audit", str(release), "--no-names", "--no-faces", "--no-text-on-screen", "--json"]
+    )
     assert done.exit_code == 1
     assert [leak["kind"] for leak in json.loads(done.stdout)["leaks"]] == ["EMAIL"]
     assert SECRET not in done.output

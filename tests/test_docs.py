@@ -58,7 +58,7 @@ def runnable(script: str) -> str:
 
 
 def settle_recipes(folder: Path, base_url: str) -> None:
-    """Point recipes at the loopback endpoint, and waive what looks at pictures: it takes minutes and has its own tests."""
+    """Point recipes at the loopback endpoint, and waive what looks at pictures: it takes minutes."""
     for path in folder.glob("*.yaml"):
         text = path.read_text(encoding="utf-8").replace(ENDPOINT, base_url)
         waived = "detector: none\n    waived_because: left out of this test for its time"

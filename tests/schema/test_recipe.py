@@ -32,7 +32,7 @@ def test_a_valid_recipe(tmp_path: Path) -> None:
     recipe = read_recipe(write(tmp_path, valid()))
     assert recipe.name == "example"
     assert recipe.sources[0].kind == "folder"
-    assert recipe.scrub.faces.threshold == 0.3
+    assert recipe.scrub.faces.every_s == 0.5
     assert recipe.reward.samples == 10
 
 
@@ -55,14 +55,14 @@ def test_a_date_need_not_be_quoted(tmp_path: Path) -> None:
         ("title: Example", "title: 2026", "title has the wrong type: 2026; .*write it in quotes"),
         ("title: Example", "titel: Example", r"title is missing(.|\n)*no field 'titel' \(did you mean title\?\)"),
         ("title: Example", "title: Example\nsplits: {}", r"no field 'splits' \(did you mean split\?\); legal: name, "),
-        ("threshold: 0.3", "treshold: 0.3", r"scrub\.faces has no field 'treshold' \(did you mean threshold\?\)"),
+        ("every_s: 0.5", "evry_s: 0.5", r"scrub\.faces has no field 'evry_s' \(did you mean every_s\?\)"),
         ("kind: folder", "kind: rosbag", r"sources\[0\]\.kind .*'rosbag'; legal: one of folder, roboarena"),
         ("kind: folder", "kind: roborena", r"'roborena' \(did you mean roboarena\?\)"),
         ("path: lab", "path: ''", r"sources\[0\]\.path is too short.*: ''; legal: a text that is not empty"),
         ("path: lab", "path: lab\n  license_checked: 2026-1-31", "'2026-1-31'; legal: a date written YYYY-MM-DD"),
         ("path: lab", "path: lab\n  license_checked: 2026-13-45", "license_checked is 2026-13-45, which is no date"),
-        ("threshold: 0.3", "threshold: 1.3", r"scrub\.faces\.threshold is out of range: 1.3; .*a number from 0 to 1"),
-        ("threshold: 0.3", "padding: -1", "padding is out of range: -1; legal: a number from 0 to 2"),
+        ("every_s: 0.5", "every_s: 2.3", r"scrub\.faces\.every_s is out of range: 2.3; .*a number from 0 to 2"),
+        ("every_s: 0.5", "padding: -1", "padding is out of range: -1; legal: a number from 0 to 2"),
         ("title: Example", "title: Example\nreward: {samples: 3.0}", r"reward\.samples has a decimal point"),
         (
             "title: Example",
@@ -73,8 +73,8 @@ def test_a_date_need_not_be_quoted(tmp_path: Path) -> None:
         ("title: Example", "title: Example\nscreen: {min_duration_s: 5, max_duration_s: 3}", "5, above screen.max_dur"),
         ("title: Example", "title: Example\nscreen: {min_duration_s: .nan, max_duration_s: 3}", "finite number"),
         ("title: Example", "title:\n\t- Example", "line 4 has a tab; YAML indents with spaces"),
-        ("threshold: 0.3", "threshold: .nan", r"scrub\.faces\.threshold"),
-        ("threshold: 0.3", "padding: .inf", "padding"),
+        ("every_s: 0.5", "every_s: .nan", r"scrub\.faces\.every_s"),
+        ("every_s: 0.5", "padding: .inf", "padding"),
         ("title: Example", "title: Example\nscreen: {max_duration_s: .inf}", "screen.max_duration_s is inf"),
         ("title: Example", "title: Example\ntitle: Other", "line 4 repeats a key"),
         ("title: Example", "title: !!python/object/apply:os.getcwd []", "line 3 has a tag"),
@@ -82,8 +82,8 @@ def test_a_date_need_not_be_quoted(tmp_path: Path) -> None:
         ("title: Example", "title: " + "[" * 5000, "levels of nesting"),
         ("drop_evaluators: true", "drop_evaluators: false", "exactly one of pseudonym_key_file"),
         ("drop_evaluators: true", "drop_evaluators: true\n  pseudonym_key_env: KEY", "exactly one of"),
-        ("threshold: 0.3", "detector: none", "waived_because must say why"),
-        ("threshold: 0.3", "detector: none\n    waived_because: no", "waived_because"),
+        ("every_s: 0.5", "detector: none", "waived_because must say why"),
+        ("every_s: 0.5", "detector: none\n    waived_because: no", "waived_because"),
         ("title: Example", "title: Example\nsplit: {train: 0.8, validation: 0.3, test: 0.1}", "is 1.2; it must be 1"),
         ("base_url: http://localhost:1/v1", "base_url: file:///etc/passwd", "base_url"),
         ("license:", "sources2: []\nlicense:", "sources2"),
@@ -116,9 +116,7 @@ def test_several_defects_are_told_one_a_line_and_five_at_most(tmp_path: Path) ->
 
 
 def test_contradictions_are_told_together(tmp_path: Path) -> None:
-    text = (
-        valid().replace("drop_evaluators: true", "drop_evaluators: false").replace("threshold: 0.3", "detector: none")
-    )
+    text = valid().replace("drop_evaluators: true", "drop_evaluators: false").replace("every_s: 0.5", "detector: none")
     with pytest.raises(RecipeError, match=r"waived_because must say why(.|\n)*exactly one of"):
         read_recipe(write(tmp_path, text))
 
