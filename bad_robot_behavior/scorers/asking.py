@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from bad_robot_behavior import media
 from bad_robot_behavior.errors import BadRobotError
-from bad_robot_behavior.schema import CurveKind
-from bad_robot_behavior.scorers.scorer import Clip, Curve
+from bad_robot_behavior.scorers.scorer import Clip, Curve, ScorerKind
 from bad_robot_behavior.vlm.answers import Checked, ask_checked
 from bad_robot_behavior.vlm.client import Client, Image, Message, Request, all_usage
 from bad_robot_behavior.vlm.prompts import Prompt, read_prompt, read_prompt_file
@@ -35,7 +34,7 @@ class Asking(ABC):
     """
 
     name: ClassVar[str]
-    kind: CurveKind = "progress"
+    kind: ScorerKind = "progress"
     needs_frames: ClassVar[bool] = True
     min_frames: ClassVar[int] = 1
     """Of a clip; one with fewer has no curve."""

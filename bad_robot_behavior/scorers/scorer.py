@@ -50,14 +50,21 @@ def moments(num_frames: int, n: int) -> NDArray[np.int64]:
     return (2 * steps * (num_frames - 1) + (n - 1)) // max(1, 2 * (n - 1))
 
 
+ScorerKind = CurveKind | Literal["log_probability"]
+"""What values mean: progress in [0, 1], reward in [-1, 1], or a log-probability, at most 0, by which rollouts can be
+compared and which no release takes for a reward curve."""
+
+
 class Scorer(Protocol):
     """Maps (frames, instruction) to a reward curve. Deterministic: same clip and parameters, same curve."""
 
     name: str
-    kind: CurveKind
     needs_frames: bool
     num_frames: int
     """How many frames a clip should have (fewer where the video is shorter)."""
+
+    @property
+    def kind(self) -> ScorerKind: ...
 
     def parameters(self) -> dict[str, Any]:
         """Everything that decides the curve, as JSON; stored with each prediction. Holds no secrets."""

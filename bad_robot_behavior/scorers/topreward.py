@@ -4,8 +4,9 @@ Method: Chen et al., "TOPReward" (arXiv 2602.19313). A model without any trainin
 1, 2, ... N frames with the statement that they complete the instruction, and asked whether that is true. The reward of
 a beginning is log P("True"), the log-probability that its answer starts with the token `True`.
 
-Scale `log` keeps that: a reward of 0 or less, comparable between rollouts. Scale `minmax` is the published progress
-curve, (r - min) / (max - min) over the beginnings of one rollout: every rollout, failed or not, spans 0 to 1 in it.
+Scale `log` keeps that: 0 or less, without a lower bound, comparable between rollouts. It is no reward in [-1, 1] and
+does not say that it is (kind `log_probability`). Scale `minmax` is the published progress curve, (r - min) / (max - min)
+over the beginnings of one rollout: every rollout, failed or not, spans 0 to 1 in it.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ TRUE = "True"
 
 
 class TOPReward(Asking):
-    """The scorer `topreward`: log P("True") for each beginning of a rollout (`log`, a reward), or that scaled to [0, 1]
-    within the rollout (`minmax`, progress).
+    """The scorer `topreward`: log P("True") for each beginning of a rollout (`log`, of kind `log_probability`), or that
+    scaled to [0, 1] within the rollout (`minmax`, progress).
 
     Exact with transformers. An endpoint names its 20 likeliest first tokens only: where `True` is none of them, its
     log-probability is not known and the rollout has an error. A rollout whose beginnings are all alike has no `minmax`.
@@ -69,7 +70,7 @@ class TOPReward(Asking):
         super().__init__(client, **options)
         check_choice("scale", scale, get_args(Scale))
         self.scale: Scale = scale
-        self.kind = "reward" if scale == "log" else "progress"
+        self.kind = "log_probability" if scale == "log" else "progress"
 
     def parameters(self) -> dict[str, Any]:
         """Everything that decides a curve, as JSON."""

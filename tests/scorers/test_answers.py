@@ -60,7 +60,7 @@ def test_topreward_keeps_log_probabilities_or_scales_them_within_the_rollout() -
     said = [-4.0, -2.0, -3.0, -1.0]
     stub = StubClient(lambda request: f'{{"True": {said[count(request) - 1]}}}')
     scorer = TOPReward(stub)
-    assert scorer.kind == "reward"
+    assert scorer.kind == "log_probability", "no reward in [-1, 1]"
     [curve] = scorer.score([clip()])
     np.testing.assert_allclose(curve.value, said)  # type: ignore[arg-type]
     assert {(request.candidates, request.max_tokens) for request in stub.asked} == {(("True",), 1)}
