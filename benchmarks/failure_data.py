@@ -3,9 +3,9 @@
     python benchmarks/failure_data.py OUT   # the reduced form: two cores, no GPU
     python benchmarks/failure_data.py OUT --size small --steps 20000 --batch 256 --device cuda --seeds 5  # in full
 
-Makes the sets where they are not there (`--main`, `--extra`; extra `sim`), builds releases of them, makes features once,
-trains every arm with every seed, each into OUT/runs, and leaves OUT/results.json; `failure_data_results.py` makes the
-tables and the plot of it. What is done is not done again.
+Makes the sets where they are not there (`--main`, `--extra`; extras `sim`, `train`), builds releases of them, makes
+features once, trains every arm with every seed, each into OUT/runs, and leaves OUT/results.json;
+`failure_data_results.py` makes the tables and the plot of it. What is done is not done again.
 
     a   successes alone, with ReWiND's own negatives: rewound clips, other tasks' instructions
     b   the same and failed or violating rollouts, so many per cent of the training set, with their dense reward
@@ -47,7 +47,7 @@ from bad_robot_behavior.scorers.run import clip_without_frames, to_prediction
 from bad_robot_behavior.scorers.scorer import Curve
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "synthetic.yaml"
-SETS = {"main": ("0:6", "6"), "extra": ("6:12", "1")}
+SETS = {"main": ("0:4", "6"), "extra": ("4:6", "1")}
 HELD_OUT_TASKS = frozenset(
     f"{name}-v3"
     for name in (
@@ -240,9 +240,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--b", default="1,2,5,10,20,50", help="per cent of the training set")
     parser.add_argument("--c", default="10,50")
-    parser.add_argument("--d", default="10,50")
+    parser.add_argument("--d", default="10,20,30")
     parser.add_argument("--size", choices=["tiny", "small", "published"], default="tiny")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -279,11 +279,11 @@ def main() -> None:
             waiting = [pool.submit(train_and_judge, given.out, arm, settings, "cpu") for arm in todo]
             for future in tqdm(waiting, unit="training", disable=None):
                 print(future.result(), file=sys.stderr, flush=True)
-    from failure_data_results import results
+    from failure_data_results import dump, results
 
     found = results(given.out, main, given.judge)
-    text = json.dumps(found | {"counts": counts, "settings": msgspec.to_builtins(settings)}, indent=1)
-    (given.out / "results.json").write_text(text + "\n", encoding="utf-8")
+    text = dump(found | {"counts": counts, "settings": msgspec.to_builtins(settings)})
+    (given.out / "results.json").write_text(text, encoding="utf-8")
     print(f"{given.out / 'results.json'}: SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]}")
 
 

@@ -1,6 +1,6 @@
 """The numbers, tables and plot of `failure_data.py`, from its predictions files alone.
 
-    python benchmarks/failure_data_results.py docs/experiments/results.json docs/experiments/plot.svg
+    python benchmarks/failure_data_results.py docs/experiments/failure_data.json docs/experiments/failure_data.svg
 
 prints the tables that docs/experiments.md shows, and draws the plot.
 """
@@ -29,10 +29,12 @@ Key = tuple[str, int]
 MEASURED: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
     "score_ordering": (("strict",), ("mean", "last")),
     "counterfactual_twins": (("strict",), ("mean", "last")),
+    "preference": (("strict",), ("mean", "last")),
     "violation_pairs": (("strict",), ("mean", "last")),
     "success_detection": (("auroc", "fpr_at_half", "recall_at_half", "fpr_at_95_recall"), ("last",)),
     "value_order": (("rising_failure",), (None,)),
 }
+_GROUPS = ("pooled", "observable", "unobservable")
 WORDS = {"a": "successes alone", "b": "failures, dense", "c": "failures, binary", "d": "more successes"}
 
 
@@ -98,7 +100,7 @@ def _measure(out: Path, release: Path, part: str, splits: dict[str, str], draws:
         measured = MEASURES[task.kind](world, task)
         for group, mask in measured.groups.items():
             units = np.flatnonzero(mask)
-            if not units.size:
+            if not units.size or not (group in _GROUPS or name == "score_ordering"):
                 continue
             present, context = np.unique(measured.session[units], return_inverse=True)
             for how in hows:
@@ -146,6 +148,20 @@ def _short(number: Any) -> Any:
     return [round(part, 4) for part in number] if isinstance(number, tuple) else round(number, 4)
 
 
+def dump(found: dict[str, Any]) -> str:
+    """As JSON with a line for each number, which names no column again."""
+    columns = list(found["rows"][0])
+    rows = [json.dumps([row[name] for name in columns], separators=(",", ":")) for row in found["rows"]]
+    rest = json.dumps({name: value for name, value in found.items() if name != "rows"})
+    return f'{{"about": {rest},\n"columns": {json.dumps(columns)},\n"rows": [\n' + ",\n".join(rows) + "\n]}\n"
+
+
+def parse(text: str) -> dict[str, Any]:
+    """What `dump` wrote."""
+    held = json.loads(text)
+    return held["about"] | {"rows": [dict(zip(held["columns"], row, strict=True)) for row in held["rows"]]}
+
+
 def pick(found: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
     return [row for row in found["rows"] if all(row[name] == value for name, value in wanted.items())]
 
@@ -168,8 +184,11 @@ def _cell(rows: list[dict[str, Any]]) -> str:
     if row["difference"] is None:
         between = "" if row["interval"] is None else " ({:.2f} to {:.2f})".format(*row["interval"])
         return f"{row['value']:.2f}{between}"
-    low, high = row["difference_interval"] or (float("nan"), float("nan"))
-    text = f"{row['value']:.2f}, {row['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
+    text = f"{row['value']:.2f}, {row['difference']:+.2f}"
+    if row["difference_interval"] is None:
+        return text
+    low, high = row["difference_interval"]
+    text += f" ({low:+.2f} to {high:+.2f})"
     return f"**{text}**" if low > 0 or high < 0 else text
 
 
@@ -226,12 +245,19 @@ def tables(found: dict[str, Any]) -> dict[str, str]:
     made["categories"] = table(found, "ordering by category, new scenes", columns)
     for part in dict.fromkeys(row["part"] for row in found["rows"]):
         if not part.startswith(PLACES):
-            made[part] = table(found, part, [("preference", of(part, "score_ordering"))])
+            told = [
+                (
+                    f"preference, {how} (n {pick(found, **of(part, 'preference'))[0]['n']})",
+                    of(part, "preference", how=how),
+                )
+                for how in ("mean", "last")
+            ]
+            made[part] = table(found, part, [*told, ("AUROC", of(part, "success_detection", "auroc", "last"))])
     return made
 
 
 if __name__ == "__main__":
-    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    given = parse(Path(sys.argv[1]).read_text(encoding="utf-8"))
     for name, text in tables(given).items():
         print(f"<!-- {name} -->\n{text}\n")
     from failure_data_plot import plot
