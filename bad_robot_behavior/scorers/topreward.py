@@ -5,8 +5,8 @@ Method: Chen et al., "TOPReward" (arXiv 2602.19313). A model without any trainin
 a beginning is log P("True"), the log-probability that its answer starts with the token `True`.
 
 Scale `log` keeps that: 0 or less, without a lower bound, comparable between rollouts. It is no reward in [-1, 1] and
-does not say that it is (kind `log_probability`). Scale `minmax` is the published progress curve, (r - min) / (max - min)
-over the beginnings of one rollout: every rollout, failed or not, spans 0 to 1 in it.
+does not say that it is (kind `log_probability`). Scale `minmax` is the published progress curve,
+(r - min) / (max - min) over the beginnings of one rollout: every rollout, failed or not, spans 0 to 1 in it.
 """
 
 from __future__ import annotations
