@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +129,78 @@ def test_init_then_validate_says_what_is_missing(tmp_path: Path) -> None:
     again = run("init", tmp_path / "lab")
     assert again.returncode == 2
     assert "Traceback" not in again.stderr
+
+
+OUTPUTS = {
+    "init": (["init"], "folder"),
+    "download": (["download", "roboarena"], "folder"),
+    "synthesize": (["synthesize", "-o"], "folder"),
+    "edit": (["edit", "release", "-o"], "folder"),
+    "build": (["build", "recipe.yaml", "-o"], "folder"),
+    "build-work": (["build", "recipe.yaml", "-o", "out", "--work"], "folder"),
+    "withdraw": (["withdraw", "release", "id", "-o"], "folder"),
+    "split": (["split", "release", "-o"], "parquet"),
+    "score": (["score", "release", "--scorer", "time_ramp", "-o"], "parquet"),
+    "evaluate": (["evaluate", "release", "-o"], "folder"),
+    "evaluate-html": (["evaluate", "release", "--html"], "file"),
+    "ladder": (["ladder", "release", "--local-model", "x", "-o"], "folder"),
+    "train": (["train", "rewind", "release", "-o"], "folder"),
+    "leaderboard": (["leaderboard", "results", "-o"], "file"),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_path_that_cannot_be_written_is_said_before_any_work(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.parquet").write_text("x")
+    (tmp_path / "folder.parquet").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    args, kind = OUTPUTS[name]
+    wrong, said = {
+        "folder": ("file.parquet", "file.parquet: is a file; give the path of a new folder"),
+        "file": ("folder.parquet", "folder.parquet: is a folder; give the path of a file"),
+        "parquet": ("folder.parquet", "folder.parquet: is a folder; give the path of a file"),
+    }[kind]
+    below = "file.parquet/new/x.parquet"
+    cases = [(wrong, said), (below, f"{below}: cannot be made, because {tmp_path}/file.parquet is a file; give")]
+    if kind == "parquet":
+        cases.append(("out.csv", "out.csv: is to be a .parquet file; give a path that ends in .parquet"))
+    for path, sentence in cases:
+        done = CliRunner().invoke(main, [*args, path])
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"bad-robot: {sentence}") and done.stderr.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_belongs_to_another_is_said_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root, who may run the tests, may write anywhere
+    done = CliRunner().invoke(main, ["init", str(tmp_path / "lab")])
+    assert done.exit_code == 2
+    assert done.stderr == (
+        f"bad-robot: {tmp_path}/lab: you may not write to {tmp_path}; give a path in a folder of your own\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "cure"),
+    [
+        (errno.EACCES, 2, "change who may read and write there, or give another path"),
+        (errno.EROFS, 2, "give a path that can be written to"),
+        (errno.ENOSPC, 1, "free some space and run the same command again"),
+        (errno.EIO, 1, "mend that and run the same command again"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(
+    number: int, code: int, cure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> list[Path]:
+        raise OSError(number, os.strerror(number), str(folder / "lab.yaml"))
+
+    monkeypatch.setattr("bad_robot_behavior.curation.sources.init.write_template", refuse)
+    done = CliRunner().invoke(main, ["init", str(tmp_path / "lab")])
+    assert done.exit_code == code
+    assert done.stderr == f"bad-robot: {tmp_path}/lab/lab.yaml: {os.strerror(number)}; {cure}\n"

@@ -16,6 +16,19 @@ from bad_robot_behavior import __version__
 from bad_robot_behavior.cli import releases, scoring, sources, training
 from bad_robot_behavior.errors import BadRobotError
 
+_CURES = {
+    errno.ENOENT: "give a path that is there",
+    errno.EACCES: "change who may read and write there, or give another path",
+    errno.EPERM: "change who may read and write there, or give another path",
+    errno.EROFS: "give a path that can be written to",
+    errno.EEXIST: "move away what is there, or give another path",
+    errno.EISDIR: "give the path of a file",
+    errno.ENOTDIR: "give a path whose parents are all folders",
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.ELOOP: "mend the link that leads back to itself, or give another path",
+}
+"""What the operating system refuses because of a path, and what to do about it. Anything else broke on the way."""
+
 
 class Group(click.Group):
     """Turns errors that a user can cause into one sentence and an exit code."""
@@ -32,10 +45,12 @@ class Group(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
         except OSError as error:
-            # A full disk, a folder without write permission: the user can mend it, a traceback would not help.
+            # A file without permission, a full disk: the user can mend it, a traceback would not help.
             place = f"{error.filename}: " if error.filename else ""
-            cure = ". Free some space and run the same command again" if error.errno == errno.ENOSPC else ""
-            _fail(f"{place}{error.strerror or error}{cure}", 1)
+            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+            otherwise = f"{'free some space' if full else 'mend that'} and run the same command again"
+            cure = _CURES.get(error.errno or 0, otherwise)
+            _fail(f"{place}{error.strerror or error}; {cure}", 2 if error.errno in _CURES else 1)
 
 
 def _fail(message: str, code: int) -> None:

@@ -6,13 +6,23 @@ from pathlib import Path
 
 import click
 
-from bad_robot_behavior.cli.options import FILE, as_json, ask_again, dry_run, max_cost, max_requests, show
+from bad_robot_behavior.cli.options import (
+    FILE,
+    NEW_FOLDER,
+    NEW_PARQUET,
+    as_json,
+    ask_again,
+    dry_run,
+    max_cost,
+    max_requests,
+    show,
+)
 
 
 @click.command()
 @click.argument("recipe", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, help="Where the release goes.")
-@click.option("--work", type=FILE, help="Folder for intermediate results; holds raw text.  [default: OUT.work]")
+@click.option("-o", "--out", type=NEW_FOLDER, required=True, help="Where the release goes.")
+@click.option("--work", type=NEW_FOLDER, help="Folder for intermediate results; holds raw text.  [default: OUT.work]")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine.")
 @click.option("--shard", metavar="K/N", help="Run only every N-th shard from the K-th (from 1), without packaging.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first sessions of each source.")
@@ -59,7 +69,7 @@ def build(
 
 @click.command()
 @click.argument("release", type=FILE)
-@click.option("-o", "--out", type=FILE, help="Write new splits to this file (parquet) and report on them.")
+@click.option("-o", "--out", type=NEW_PARQUET, help="Write new splits to this file (parquet) and report on them.")
 @click.option("--train", type=click.FloatRange(0, 1), default=0.8, show_default=True, help="Share of rollouts.")
 @click.option("--validation", type=click.FloatRange(0, 1), default=0.1, show_default=True)
 @click.option("--test", type=click.FloatRange(0, 1), default=0.1, show_default=True)
@@ -160,7 +170,9 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("release", type=FILE)
 @click.argument("names", metavar="ID...", nargs=-1, required=True)
-@click.option("-o", "--out", type=FILE, help="Where the new release goes.  [default: in the place of the old one]")
+@click.option(
+    "-o", "--out", type=NEW_FOLDER, help="Where the new release goes.  [default: in the place of the old one]"
+)
 @click.option("--version", help="Version of the new release.  [default: the next minor one]")
 def withdraw(release: Path, names: tuple[str, ...], out: Path | None, version: str | None) -> None:
     """Take a rollout, session, site or contributor out of a release. Their ids stay as tombstones, nothing else.

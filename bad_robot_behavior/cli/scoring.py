@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bad_robot_behavior.cli.options import FILE, as_json, ask_again, dry_run, max_cost, max_requests, show
+from bad_robot_behavior.cli.options import (
+    FILE,
+    NEW_FILE,
+    NEW_FOLDER,
+    NEW_PARQUET,
+    as_json,
+    ask_again,
+    dry_run,
+    max_cost,
+    max_requests,
+    show,
+)
 
 if TYPE_CHECKING:
     from bad_robot_behavior.benchmark.results import Part
@@ -17,7 +28,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("release", type=FILE, required=False)
 @click.option("--scorer", help="Name of one of --list.")
-@click.option("-o", "--out", type=FILE, help="Predictions file (parquet).")
+@click.option("-o", "--out", type=NEW_PARQUET, help="Predictions file (parquet).")
 @click.option("--list", "listed", is_flag=True, help="Say which scorers there are, and what each says of itself.")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), help="Only one split.")
 @click.option(
@@ -120,9 +131,9 @@ def score(
 @click.option("--seen-faults", default="", metavar="A,B", help="Injected faults that training saw: shown apart.")
 @click.option("--draws", type=click.IntRange(10), default=1000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--html", type=FILE, help="Also write one self-contained page.")
+@click.option("--html", type=NEW_FILE, help="Also write one self-contained page.")
 @click.option("--salvage", is_flag=True, help="Count rows with defects as not answered, where one would be refused.")
-@click.option("-o", "--out", type=FILE, help="Also write a results file for each scorer into this folder.")
+@click.option("-o", "--out", type=NEW_FOLDER, help="Also write a results file for each scorer into this folder.")
 @as_json
 def evaluate(
     release: Path,
@@ -181,7 +192,7 @@ def evaluate(
 
 @click.command()
 @click.argument("folder", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, help="The page to write (HTML).")
+@click.option("-o", "--out", type=NEW_FILE, required=True, help="The page to write (HTML).")
 @click.option("--release", type=FILE, help="Score every file again on this release, and show no other.")
 def leaderboard(folder: Path, out: Path, release: Path | None) -> None:
     """Make a page from a folder of results files, once each of them is checked.
@@ -204,7 +215,9 @@ def leaderboard(folder: Path, out: Path, release: Path | None) -> None:
 
 @click.command("ladder")
 @click.argument("release", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, help="Folder for the predictions of every arm and the table.")
+@click.option(
+    "-o", "--out", type=NEW_FOLDER, required=True, help="Folder for the predictions of every arm and the table."
+)
 @click.option("--base-url", help="An OpenAI-compatible endpoint, such as http://localhost:8000/v1.")
 @click.option("--model", help="The model's name at the endpoint.")
 @click.option("--local-model", help="Instead of an endpoint: folder or Hub id of a transformers model.")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from bad_robot_behavior.cli.options import FILE, as_json, show
+from bad_robot_behavior.cli.options import FILE, NEW_FOLDER, as_json, show
 
 
 @click.command()
-@click.argument("folder", type=FILE)
+@click.argument("folder", type=NEW_FOLDER)
 def init(folder: Path) -> None:
     """Write a commented lab folder to fill in.
 
@@ -47,7 +47,7 @@ def download() -> None:
 
 
 @download.command("roboarena")
-@click.argument("folder", type=FILE)
+@click.argument("folder", type=NEW_FOLDER)
 @click.option("--dump", default="RoboArena/DataDump_02-03-2026", show_default=True, help="Which dump on the Hub.")
 @click.option("--revision", help="Commit to fetch.  [default: the known one of a known dump, else the newest]")
 @click.option("--limit", type=click.IntRange(1), help="Only the first sessions.")
@@ -62,7 +62,9 @@ def download_roboarena(folder: Path, dump: str, revision: str | None, limit: int
 
 
 @click.command()
-@click.option("-o", "--out", type=FILE, required=True, help="Where the set goes: a new folder, or one to go on with.")
+@click.option(
+    "-o", "--out", type=NEW_FOLDER, required=True, help="Where the set goes: a new folder, or one to go on with."
+)
 @click.option("--tasks", default="all", show_default=True, help="Names, with commas between.")
 @click.option("--faults", default="all", show_default=True, help="Names, with commas between.")
 @click.option("--seeds", default="0:20", show_default=True, metavar="FIRST:END", help="Scenes of each task.")
@@ -125,7 +127,7 @@ def synthesize(
 
 @click.command()
 @click.argument("path", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, help="Where the set goes: a new folder.")
+@click.option("-o", "--out", type=NEW_FOLDER, required=True, help="Where the set goes: a new folder.")
 @click.option("--edits", default="all", show_default=True, help="Names, with commas between; docs/synthesize.md.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Only the first rollouts.")

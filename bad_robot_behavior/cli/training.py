@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bad_robot_behavior.cli.options import FILE, as_json, show
+from bad_robot_behavior.cli.options import FILE, NEW_FOLDER, as_json, show
 
 
 @click.group()
@@ -17,7 +17,7 @@ def train() -> None:
 
 @train.command("rewind")
 @click.argument("release", type=FILE)
-@click.option("-o", "--out", type=FILE, required=True, help="The checkpoint: a new folder, or one to go on with.")
+@click.option("-o", "--out", type=NEW_FOLDER, required=True, help="The checkpoint: a new folder, or one to go on with.")
 @click.option("--failures", type=click.Choice(["none", "binary", "dense"]), default="dense", show_default=True)
 @click.option("--split", type=click.Choice(["train", "validation", "test", "all"]), default="train", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -31,7 +31,7 @@ def train() -> None:
 @click.option("--features", type=click.Choice(["embedded", "transformers"]), default="embedded", show_default=True)
 @click.option("--frame-model", help="For transformers: folder or Hub id.  [default: facebook/dinov2-base]")
 @click.option("--text-model", help="For transformers.  [default: sentence-transformers/all-MiniLM-L12-v2]")
-@click.option("--cache", type=FILE, help="Where features are kept.  [default: OUT.work/features]")
+@click.option("--cache", type=NEW_FOLDER, help="Where features are kept.  [default: OUT.work/features]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Threads that make features.")
 @as_json

@@ -165,7 +165,7 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(scene, "_make", full)
     done = CliRunner().invoke(main, ["synthesize", "-o", str(tmp_path / "set"), *ARGUMENTS])
     assert done.exit_code == 1
-    assert "No space left on device. Free some space and run the same command again" in done.output
+    assert "No space left on device; free some space and run the same command again" in done.output
     assert "Traceback" not in done.output
     assert not (tmp_path / "set" / "synthetic.json").exists()
 
