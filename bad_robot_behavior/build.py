@@ -16,7 +16,7 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,7 +33,7 @@ from bad_robot_behavior.curation.screen import DUPLICATE, Duplicates
 from bad_robot_behavior.curation.scrub import scrub_text
 from bad_robot_behavior.curation.scrub.names import Names
 from bad_robot_behavior.curation.scrub.walk import walk
-from bad_robot_behavior.curation.split import SplitItem, assign_splits, read_test_ids, split_item
+from bad_robot_behavior.curation.split import Splitter, read_test_ids, split_item
 from bad_robot_behavior.engine import run_local
 from bad_robot_behavior.errors import BadRobotError, BudgetError, EndpointError, RecipeError
 from bad_robot_behavior.schema import (
@@ -238,7 +238,7 @@ class _Raw(msgspec.Struct, frozen=True):
     lost_preferences: tuple[Rejection, ...]
 
 
-def _survey_raw(shards: list[Shard], left: set[str]) -> _Raw:
+def _survey_raw(shards: list[Shard], left: Collection[str]) -> _Raw:
     """One pass over the records as the sources gave them. `left`: sessions of which a rollout is left; the preferences
     of the others would otherwise vanish with their rollouts, those of these are packaging's to see to."""
     people: set[str | None] = set()
@@ -287,10 +287,10 @@ def _publishable(
 def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozenset[str]) -> ReleaseManifest:
     """What needs all rollouts at once: duplicates, splits, packaging. Reads the records twice, holds none."""
     samples = Samples()
-    items, duplicates, licenses = _survey(recipe, shards, samples)
-    splits = assign_splits(items, recipe.split, earlier_test)
-    raw = _survey_raw(shards, {item.session_id for item in items})
-    items.clear()  # what follows needs their ids alone, which `splits` has
+    splitter, duplicates, licenses = _survey(recipe, shards, samples)
+    splits = splitter.assign(recipe.split, earlier_test)
+    raw = _survey_raw(shards, splitter.sessions)
+    del splitter  # what follows needs the rollouts' ids alone, which `splits` has
     names = None if recipe.scrub.names.detector == "none" else Names()
     # As in the scrub stage: an attribution keeps its names. The recipe is the maintainer's own text, and only names
     # that the sources are known to hold are taken out of it.
@@ -322,9 +322,9 @@ def _join(recipe: Recipe, shards: list[Shard], out: Path, earlier_test: frozense
 
 def _survey(
     recipe: Recipe, shards: list[Shard], samples: Samples
-) -> tuple[list[SplitItem], list[Rejection], tuple[LicenseVerdict, ...]]:
+) -> tuple[Splitter, list[Rejection], tuple[LicenseVerdict, ...]]:
     seen = Duplicates()
-    items: list[SplitItem] = []
+    splitter = Splitter()
     rejections: list[Rejection] = []
     licensed: dict[tuple[str | None, ...], Rollout] = {}
     for rollout in curated(shards):
@@ -332,11 +332,11 @@ def _survey(
         if original is not None:
             rejections.append(reject(rollout, "screen", DUPLICATE, f"the same frames as rollout {original}"))
             continue
-        items.append(split_item(rollout))
+        splitter.add(split_item(rollout))
         samples.add(rollout.samples, rollout.session.preferences)
         terms = (rollout.source, rollout.license, rollout.license_evidence, rollout.attribution)
         licensed.setdefault(terms, rollout)
-    return items, rejections, verdicts(licensed.values(), recipe.license, recipe.sources)
+    return splitter, rejections, verdicts(licensed.values(), recipe.license, recipe.sources)
 
 
 def _finished(
