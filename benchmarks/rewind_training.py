@@ -31,7 +31,8 @@ from bad_robot_behavior import load, media
 from bad_robot_behavior.scorers.rewind.dataset import LENGTH, MISMATCHED, REWIND_RATIO, Pool, Trajectory
 from bad_robot_behavior.scorers.rewind.extract import pictures
 from bad_robot_behavior.scorers.rewind.features import SIDE
-from bad_robot_behavior.scorers.rewind.model import SIZES, Dimensions, Network
+from bad_robot_behavior.scorers.rewind.judge import Dimensions
+from bad_robot_behavior.scorers.rewind.model import SIZES, Network
 from bad_robot_behavior.scorers.rewind.training import Settings, Trainer
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.dumps import write_dump, write_recipe
 
 from bad_robot_behavior import load
 from bad_robot_behavior.build import build
@@ -15,6 +14,7 @@ from bad_robot_behavior.errors import BadRobotError, RecipeError
 from bad_robot_behavior.plan import describe, plan
 from bad_robot_behavior.schema import read_recipe
 from bad_robot_behavior.scorers.rewind import checkpoint
+from tests.dumps import write_dump, write_recipe
 
 REWARD = {"scorer": "rewind", "num_frames": 4, "samples": 3}
 
