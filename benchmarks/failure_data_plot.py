@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from failure_data_results import WORDS, pick
+from failure_data_results import WORDS, of, pick
 
 COLOURS = {"b": "#b3261e", "c": "#c77700", "d": "#2f6f4f"}
 WIDTH, HEIGHT, LEFT, TOP, ACROSS, DOWN = 1020, 660, 56, 62, 330, 292
 PLOT_W, PLOT_H = 264, 190
-
-
-def of(part: str, task: str, metric: str = "strict", how: Any = "mean", group: str = "pooled") -> dict[str, Any]:
-    return {"part": part, "task": task, "metric": metric, "aggregation": how, "group": group}
 
 
 PANELS = (

@@ -196,64 +196,52 @@ PLACES = ("new scenes", "new tasks")
 FAULTS = ("faults seen", "faults held out")
 
 
+def of(part: str, task: str, metric: str = "strict", how: Any = "mean", group: str = "pooled") -> dict[str, Any]:
+    """Which number is meant."""
+    return {"part": part, "task": task, "metric": metric, "aggregation": how, "group": group}
+
+
 def tables(found: dict[str, Any]) -> dict[str, str]:
-    """The tables of docs/experiments.md by name."""
-
-    def of(part: str, task: str, metric: str = "strict", how: Any = "mean", group: str = "pooled") -> dict[str, Any]:
-        return {"part": part, "task": task, "metric": metric, "aggregation": how, "group": group}
-
-    made = {
-        "ordering": table(
-            found,
-            "ordering by score",
-            [(f"{w}, {f}", of(f"{w}, {f}", "score_ordering")) for w in PLACES for f in FAULTS],
-        ),
-        "violations": table(
-            found,
-            "violation pairs",
-            [
-                *(
-                    (f"{w}, {f}", of(f"{w}, {f}", "violation_pairs", group="observable"))
-                    for w in PLACES
-                    for f in FAULTS
-                ),
-                ("new scenes, cannot be seen", of("new scenes", "violation_pairs", group="unobservable")),
-            ],
-        ),
-        "detection": table(
-            found,
-            "success against failure",
-            [
-                ("AUROC, new scenes", of("new scenes", "success_detection", "auroc", "last")),
-                ("FPR at 95 % recall", of("new scenes", "success_detection", "fpr_at_95_recall", "last")),
-                ("FPR at 0.5", of("new scenes", "success_detection", "fpr_at_half", "last")),
-                ("recall at 0.5", of("new scenes", "success_detection", "recall_at_half", "last")),
-                ("AUROC, new tasks", of("new tasks", "success_detection", "auroc", "last")),
-                ("rises on failures, new scenes", of("new scenes", "value_order", "rising_failure", None)),
-            ],
-        ),
-    }
-    rows = [row for row in pick(found, part="new scenes", task="score_ordering", aggregation="mean") if row["n"]]
-    groups = [name for name in dict.fromkeys(row["group"] for row in rows) if name not in ("simple", "complex")]
-    columns = [
-        (
-            f"{g} (n {pick(found, **of('new scenes', 'score_ordering', group=g))[0]['n']})",
-            of("new scenes", "score_ordering", group=g),
-        )
-        for g in groups
-    ]
-    made["categories"] = table(found, "ordering by category, new scenes", columns)
-    for part in dict.fromkeys(row["part"] for row in found["rows"]):
-        if not part.startswith(PLACES):
-            told = [
-                (
-                    f"preference, {how} (n {pick(found, **of(part, 'preference'))[0]['n']})",
-                    of(part, "preference", how=how),
-                )
-                for how in ("mean", "last")
-            ]
-            made[part] = table(found, part, [*told, ("AUROC", of(part, "success_detection", "auroc", "last"))])
+    """The tables of docs/experiments.md by name: those of the test rollouts, and one for each further release."""
+    parts = list(dict.fromkeys(row["part"] for row in found["rows"]))
+    made = {part: _of_release(found, part) for part in parts if not part.startswith(PLACES)}
+    if not set(PLACES) <= set(parts):
+        return made
+    cells = [(f"{where}, {faults}", f"{where}, {faults}") for where in PLACES for faults in FAULTS]
+    made["ordering"] = table(found, "ordering by score", [(name, of(part, "score_ordering")) for name, part in cells])
+    violations = [(name, of(part, "violation_pairs", group="observable")) for name, part in cells]
+    hidden = ("new scenes, cannot be seen", of("new scenes", "violation_pairs", group="unobservable"))
+    made["violations"] = table(found, "violation pairs", [*violations, hidden])
+    made["detection"] = table(
+        found,
+        "success against failure",
+        [
+            ("AUROC, new scenes", of("new scenes", "success_detection", "auroc", "last")),
+            ("FPR at 95 % recall", of("new scenes", "success_detection", "fpr_at_95_recall", "last")),
+            ("FPR at 0.5", of("new scenes", "success_detection", "fpr_at_half", "last")),
+            ("recall at 0.5", of("new scenes", "success_detection", "recall_at_half", "last")),
+            ("AUROC, new tasks", of("new tasks", "success_detection", "auroc", "last")),
+            ("rises on failures, new scenes", of("new scenes", "value_order", "rising_failure", None)),
+        ],
+    )
+    wanted = pick(found, part="new scenes", task="score_ordering", aggregation="mean", arm="a")
+    groups = [(row["group"], row["n"]) for row in wanted if row["n"] and row["group"] not in ("simple", "complex")]
+    made["categories"] = table(
+        found,
+        "ordering by category, new scenes",
+        [(f"{group} (n {n})", of("new scenes", "score_ordering", group=group)) for group, n in groups],
+    )
     return made
+
+
+def _of_release(found: dict[str, Any], part: str) -> str:
+    wanted = {
+        "preference, by the mean": of(part, "preference"),
+        "preference, by the last": of(part, "preference", how="last"),
+        "AUROC": of(part, "success_detection", "auroc", "last"),
+        "recall at 0.5": of(part, "success_detection", "recall_at_half", "last"),
+    }
+    return table(found, part, [(f"{name} (n {pick(found, **one)[0]['n']})", one) for name, one in wanted.items()])
 
 
 if __name__ == "__main__":
