@@ -191,6 +191,23 @@ def test_llamacpp_keeps_to_the_schema_whatever_the_weights_say(gguf: Path, tmp_p
     assert (kept.counters["requests_sent"], kept.counters["requests_cached"]) == (0, 12)
 
 
+def test_llamacpp_answers_the_same_whatever_it_was_asked_before(gguf: Path, tmp_path: Path) -> None:
+    """What it keeps of a system turn that it has read must not show in an answer."""
+    systems = [Message("system", (" ".join(f"{word} {n}" for n in range(40)),)) for word in ("grasp", "reach")]
+    client = writing(gguf)
+    questions = [
+        ask_gguf(client, seed, messages=(system, Message("user", (f"It fell {seed} times.",))))
+        for system in systems
+        for seed in range(4)
+    ]
+    questions.append(ask_gguf(client, 9))
+    answers = client.ask(questions)
+    for order in ([8, 3, 7, 2, 6, 1, 5, 0, 4], [4, 5, 6, 7, 8, 0, 1, 2, 3]):
+        again = writing(gguf).ask([questions[i] for i in order])
+        assert [answer.text for answer in again] == [answers[i].text for i in order]
+    assert len({answer.text for answer in answers}) > 4
+
+
 def test_candidates_get_the_log_probabilities_that_the_model_gives_them(llava: Path, tmp_path: Path) -> None:
     """Against the model's own forward pass; and from the cache, where no model is loaded."""
     import torch
