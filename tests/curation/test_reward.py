@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import numpy as np
@@ -324,6 +325,22 @@ def test_a_faulty_server_costs_time_and_no_byte(fault: str, judged: tuple[list[R
     rollouts, expected = judged
     with loopback.serve(fault=fault, times=2) as url:
         assert over_http(rollouts, url) == expected
+
+
+@pytest.mark.parametrize("samples", [1, 10])
+def test_frames_are_decoded_and_encoded_once_however_many_samples(samples: int, tmp_path: Path) -> None:
+    """Also where the server gives one answer at a time, so that the same pictures are sent again and again."""
+    rollouts = sessions(tmp_path, 2)
+    settings = RewardSettings(num_frames=5, samples=samples)
+    with (
+        loopback.serve(refuse="n") as url,
+        mock.patch.object(media, "sample", wraps=media.sample) as decoded,
+        mock.patch.object(media, "jpeg", wraps=media.jpeg) as encoded,
+    ):
+        client = OpenAIClient(EndpointSettings(base_url=url, model="loopback"))
+        list(Reward(settings, client).run(rollouts, Store(Path("unused"))))
+        assert loopback.stats(url)["answered"] == samples * len(rollouts)
+    assert (decoded.call_count, encoded.call_count) == (len(rollouts), 5 * len(rollouts))
 
 
 def test_a_second_run_asks_nothing(judged: tuple[list[Rollout], bytes], tmp_path: Path) -> None:
