@@ -115,6 +115,8 @@ def applicable(settings: Settings) -> dict[str, tuple[str, ...]]:
 def run_plan(plan: Plan) -> Made:
     """Make one scene, and put it in its place with its mark. A kill at any time leaves either nothing or a whole."""
     part, progress = Path(plan.folder), Path(plan.folder).parent
+    if part.exists():  # a worker was killed at it, in this run
+        shutil.rmtree(part)
     made = make_scene(plan)
     place = progress.parent / "scenes" / plan.name
     if place.exists():  # an earlier run was killed between the two steps below
@@ -284,19 +286,17 @@ def _with_costs(report: Report, made: Sequence[Made]) -> Report:
 
 def summary(report: Report) -> str:
     """The report in a few lines for a person, ending with where the set lies."""
-    lines = [
-        f"scenes: {report.scenes}; rollouts: {report.rollouts}, of which "
-        + ", ".join(f"{count} {name}" for name, count in report.outcomes.items())
-    ]
+    outcomes = ", ".join(f"{count} {name}" for name, count in report.outcomes.items())
+    lines = [f"scenes: {report.scenes}; rollouts: {report.rollouts}{f', of which {outcomes}' if outcomes else ''}"]
     for fault, outcomes in report.by_fault.items():
         lines.append(f"  {fault}: " + ", ".join(f"{count} {name}" for name, count in outcomes.items()))
     lines += [f"dropped: {count} x {code}" for code, count in report.dropped.items()]
-    if report.clock is not None and report.seconds:
+    if report.clock is not None and report.seconds and report.rollouts:
         clock, whole = report.clock, report.seconds
         own = whole - clock.physics - clock.rendering - clock.encoding
         shares = {"physics": clock.physics, "rendering": clock.rendering, "encoding": clock.encoding, "else": own}
         spent = ", ".join(f"{name} {100 * part / whole:.0f} %" for name, part in shares.items())
-        lines.append(f"time: {whole / max(report.rollouts, 1):.2f} s a rollout and core: {spent}")
+        lines.append(f"time: {whole / report.rollouts:.2f} s a rollout and core: {spent}")
     lines.append(f"set: {report.path}")
     return "\n".join(lines)
 

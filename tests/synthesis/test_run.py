@@ -132,6 +132,15 @@ def test_killed_anywhere_and_with_two_workers_it_ends_with_the_same_bytes(made: 
     }
 
 
+def test_what_a_killed_worker_left_is_made_anew_by_the_next(made: Path, tmp_path: Path) -> None:
+    first = run.plan(SETTINGS, tmp_path / "set" / ".progress")[0]
+    left = Path(first.folder) / "success"
+    left.mkdir(parents=True)
+    (left / "exterior_1.mp4").write_bytes(b"half a video")
+    run.run_plan(first)
+    assert hashes(tmp_path / "set" / "scenes" / first.name) == hashes(made / "scenes" / first.name)
+
+
 def test_a_whole_set_is_left_as_it_is(made: Path) -> None:
     before = hashes(made)
     assert synthesize(made, SETTINGS).rollouts == read_report(made).rollouts
