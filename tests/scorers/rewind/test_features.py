@@ -125,7 +125,10 @@ def chosen(found: dict[str, Any], failures: Any, frames: int = 5) -> Any:
 def test_progress_of_a_rollout() -> None:
     even = [0.2, 0.4, 0.6, 0.8, 1.0]
     assert chosen(row("success"), "none") == even
-    assert chosen(row("success_suboptimal"), "dense") == even
+    # done badly, it is a success, but learnt from its curve where that is asked for and known
+    assert chosen(row("success_suboptimal"), "binary") == even == chosen(row("success_suboptimal"), "none")
+    assert chosen(row("success_suboptimal"), "dense") == [0.0, 0.32, 0.8, 0.32, 0.0]
+    assert chosen(row("success_suboptimal", rewards=[]), "dense") == even
     # the curve is of the wrist's 21 frames, the features of 11: 0, 5, 10 here are 0, 10, 20 there
     assert chosen(row("failure"), "dense") == [0.0, 0.32, 0.8, 0.32, 0.0]
     assert chosen(row("success_side_effect"), "dense") == [0.0, 0.32, 0.8, 0.32, 0.0]
