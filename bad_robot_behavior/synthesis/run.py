@@ -286,8 +286,8 @@ def _with_costs(report: Report, made: Sequence[Made]) -> Report:
 
 def summary(report: Report) -> str:
     """The report in a few lines for a person, ending with where the set lies."""
-    outcomes = ", ".join(f"{count} {name}" for name, count in report.outcomes.items())
-    lines = [f"scenes: {report.scenes}; rollouts: {report.rollouts}{f', of which {outcomes}' if outcomes else ''}"]
+    told = ", ".join(f"{count} {name}" for name, count in report.outcomes.items())
+    lines = [f"scenes: {report.scenes}; rollouts: {report.rollouts}{f', of which {told}' if told else ''}"]
     for fault, outcomes in report.by_fault.items():
         lines.append(f"  {fault}: " + ", ".join(f"{count} {name}" for name, count in outcomes.items()))
     lines += [f"dropped: {count} x {code}" for code, count in report.dropped.items()]

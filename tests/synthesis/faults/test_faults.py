@@ -208,9 +208,11 @@ def test_what_physics_shows_is_what_was_done(task: str, seed: int, slug: str, ex
 
 
 def test_what_is_in_a_cup_that_is_struck_hard_comes_out() -> None:
-    """In most scenes with a filled cup; each of these has one."""
-    spilled = [value(rollout("pick-place-v3", "spill", seed)[1], "spilled") for seed in (1, 2, 3, 5, 7)]
-    assert sum(count > 0 for count in spilled) >= 3, spilled
+    """Not of every cup; how often stands in docs/synthesis.md."""
+    told = [rollout("pick-place-v3", "spill", seed)[1] for seed in (1, 3, 7)]
+    assert [value(one, "tipped") for one in told] == [1, 1, 1]
+    spilled = [value(one, "spilled") for one in told]
+    assert sum(count > 0 for count in spilled) >= 2, spilled
 
 
 def test_almost_done_rests_just_short_of_the_goal() -> None:
