@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from bad_robot_behavior import media
 from bad_robot_behavior.builder.features import TABLES, VIDEO_CONFIG
-from bad_robot_behavior.builder.loader import Release
+from bad_robot_behavior.builder.loader import Release, open_release
 from bad_robot_behavior.builder.reading import MANIFEST, inside
 from bad_robot_behavior.curation.scrub import text as text_module
 from bad_robot_behavior.curation.scrub.names import Names
@@ -87,7 +87,7 @@ def audit(
     videos; None: where the release's own recipe did. Raises MissingExtraError where a detector that is asked for is not
     installed, ReleaseError where there is no release.
     """
-    loaded = Release(release)
+    loaded = open_release(release, videos=True)
     told = loaded.manifest.recipe.get("scrub", {})
     found = _Audit(
         loaded,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -204,3 +205,32 @@ def test_what_the_system_refuses_is_one_sentence(
     done = CliRunner().invoke(main, ["init", str(tmp_path / "lab")])
     assert done.exit_code == code
     assert done.stderr == f"bad-robot: {tmp_path}/lab/lab.yaml: {os.strerror(number)}; {cure}\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(["audit", "lost", "--no-names"], ["split", "lost"], ["diff", "lost", "lost"], ["withdraw", "lost", "x"]),
+        *(
+            ["install", "lost"],
+            ["evaluate", "lost"],
+            ["edit", "lost", "-o", "out"],
+            ["train", "rewind", "lost", "-o", "o"],
+        ),
+        ["score", "lost", "--scorer", "time_ramp", "-o", "p.parquet"],
+        ["ladder", "lost", "--base-url", "http://localhost:9", "--model", "m", "-o", "out"],
+    ],
+    ids=lambda args: args[0],
+)
+def test_a_release_that_lost_its_tables_or_manifest_is_refused_at_once(
+    args: list[str], release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lost").mkdir()
+    shutil.copy(release / "release.json", tmp_path / "lost")
+    for said in ("cannot be found; download or build the release again", "is not a valid manifest"):
+        done = CliRunner().invoke(main, args)
+        assert (done.exit_code, done.stdout) == (2, ""), done.output
+        assert said in done.stderr and done.stderr.count("\n") == 1
+        (tmp_path / "lost" / "release.json").write_text("{")
+    assert [path.name for path in tmp_path.iterdir()] == ["lost"]

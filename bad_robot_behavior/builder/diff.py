@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from bad_robot_behavior.builder.features import TABLES, VIDEO_CONFIG
-from bad_robot_behavior.builder.loader import Release
+from bad_robot_behavior.builder.loader import Release, open_release
 from bad_robot_behavior.builder.reading import RowFile, parquet_files
 from bad_robot_behavior.builder.withdraw import WITHDRAWN
 from bad_robot_behavior.schema import ReleaseManifest, SplitName
@@ -57,7 +57,7 @@ def diff(before: Path, after: Path) -> ReleaseDiff:
 
     Raises ReleaseError where one is no release or cannot be read.
     """
-    old, new = Release(before), Release(after)
+    old, new = open_release(before), open_release(after)
     rows = _fields(old)
     splits: dict[str, SplitName] = {}
     added, changed, moved = [], [], []

@@ -22,8 +22,7 @@ from typing import ClassVar
 from bad_robot_behavior.builder.card import content_hash
 from bad_robot_behavior.builder.features import DEFAULT_CONFIG
 from bad_robot_behavior.builder.finding import installed_file
-from bad_robot_behavior.builder.loader import DEFAULT_NAME, Release
-from bad_robot_behavior.builder.reading import read_manifest
+from bad_robot_behavior.builder.loader import DEFAULT_NAME, open_release
 from bad_robot_behavior.errors import ReleaseError
 
 _FUTURE = 4_102_444_800  # 2100-01-01, later than any folder that is modified in earnest
@@ -47,8 +46,8 @@ def install(release: Path, name: str = DEFAULT_NAME) -> None:
         raise ReleaseError(
             f"{name!r} cannot be the name of an installed release; legal: small letters, digits, - and _"
         )
-    root = Release(release.absolute()).path
-    manifest = read_manifest(root)
+    root = release.absolute()
+    manifest = open_release(root).manifest
     note = installed_file(name)
     earlier = _read_note(note)
     seeded = {

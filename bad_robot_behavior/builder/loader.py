@@ -34,14 +34,28 @@ def load(release: str | Path = DEFAULT_NAME, split: str | None = None) -> Releas
     """A release: a folder, else an installed release of that name, else a dataset on the Hub (`owner/name`,
     or `owner/name@revision` to hold to a commit).
 
-    split: train, validation or test; None: all. Raises ReleaseError where none of these is a release.
+    split: train, validation or test; None: all. Raises ReleaseError where none of these is a release, and for a release
+    that lacks a table.
     """
     folder = Path(release)
     if not folder.is_dir():
         from bad_robot_behavior.builder.finding import find_release
 
         folder = find_release(str(release))
-    return Release(folder, split=split)
+    return open_release(folder, split)
+
+
+def open_release(folder: Path, split: str | None = None, *, videos: bool = False) -> Release:
+    """The release in a folder. Raises ReleaseError where there is none, for a manifest that is not valid, and where a
+    table that it lists is not there: without it there would seem to be no such rows. videos: they must be there too."""
+    release = Release(folder, split)
+    listed = [entry.path for entry in release.manifest.files]
+    tables = [path for path in listed if path.endswith(".parquet") and not path.startswith(f"{VIDEO_CONFIG}/")]
+    missing = [path for path in (listed if videos else tables) if not inside(folder, path).is_file()]
+    if missing:
+        others = f" and {len(missing) - 1} more of its files" if len(missing) > 1 else ""
+        raise ReleaseError(f"{folder}: {missing[0]}{others} cannot be found; download or build the release again")
+    return release
 
 
 class LoadedRollout(Mapping[str, Any]):

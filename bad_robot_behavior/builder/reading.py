@@ -27,9 +27,11 @@ def read_manifest(root: Path) -> ReleaseManifest:
     try:
         return msgspec.json.decode(path.read_bytes(), type=ReleaseManifest)
     except OSError as error:
-        raise ReleaseError(f"{root}: is not a release: {MANIFEST} cannot be read: {error.strerror}") from error
+        raise ReleaseError(
+            f"{root}: is not a release: {MANIFEST} cannot be read: {error.strerror}. `bad-robot build` makes one"
+        ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ReleaseError(f"{path}: is not a valid manifest: {error}") from error
+        raise ReleaseError(f"{path}: is not a valid manifest: {error}. Download or build the release again") from error
 
 
 def parquet_files(folder: Path, splits: Sequence[str]) -> list[Path]:

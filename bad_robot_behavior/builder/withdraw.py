@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from bad_robot_behavior.builder.features import SPLITS
-from bad_robot_behavior.builder.loader import Release
+from bad_robot_behavior.builder.loader import Release, open_release
 from bad_robot_behavior.builder.package import write_release
 from bad_robot_behavior.builder.paperwork import REWARD_QUALITY
 from bad_robot_behavior.builder.reading import RowFile, inside, parquet_files
@@ -80,7 +80,7 @@ def withdraw(
     one, which is swapped out whole at the end). version: default is the next minor version. Raises ReleaseError for a
     name that the release does not have, for a release of another schema, and where nothing would be left.
     """
-    old = Release(release)
+    old = open_release(release, videos=True)
     manifest = old.manifest
     if manifest.schema_version != SCHEMA_VERSION:
         raise ReleaseError(

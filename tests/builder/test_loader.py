@@ -14,6 +14,7 @@ import pytest
 
 import bad_robot_behavior
 from bad_robot_behavior import load, media
+from bad_robot_behavior.builder.loader import open_release
 from bad_robot_behavior.builder.reading import inside
 from bad_robot_behavior.errors import ReleaseError
 from bad_robot_behavior.schema import Rollout
@@ -172,15 +173,25 @@ def test_what_is_no_release_is_told_in_a_sentence(copy: Path, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(ReleaseError, match=r"is not a release: it has no release\.json"):
         load(tmp_path / "empty")
-    (copy / "release.json").write_text('{"name": 3}')
-    with pytest.raises(ReleaseError, match="is not a valid manifest"):
-        _ = load(copy).manifest
-    (copy / "release.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(ReleaseError, match="is not a valid manifest"):
-        _ = load(copy).manifest
     (copy / "rollouts" / "train-00000-of-00001.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(ReleaseError, match="is not a readable parquet file"):
         len(load(copy))
+    for manifest in (b'{"name": 3}', b"\xff\xfe"):
+        (copy / "release.json").write_bytes(manifest)
+        with pytest.raises(ReleaseError, match=r"is not a valid manifest: .*ownload or build the release again"):
+            load(copy)
+
+
+def test_a_release_without_a_table_or_a_video_is_not_whole(copy: Path) -> None:
+    shutil.rmtree(copy / "videos")
+    assert len(load(copy).table("preferences")) > 0  # tables can be had alone
+    with pytest.raises(ReleaseError, match=r"videos/.* cannot be found; download or build the release again"):
+        open_release(copy, videos=True)
+    lost = sorted((copy / "preferences").iterdir())
+    for path in lost:
+        path.unlink()
+    with pytest.raises(ReleaseError, match=f"preferences/{lost[0].name} and {len(lost) - 1} more of its files cannot"):
+        load(copy)
 
 
 def test_names_that_lead_nowhere_are_told_in_a_sentence(python: Python, tmp_path: Path) -> None:
