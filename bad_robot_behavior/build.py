@@ -357,7 +357,8 @@ def _cost(recipe: Recipe, asked: Asked) -> float | None:
     endpoint = (recipe.distill if asked.stage == "distill" else recipe.reward).endpoint
     if endpoint is None or asked.prompt_tokens is None or asked.completion_tokens is None:
         return None
-    return endpoint.cost(asked.prompt_tokens, asked.completion_tokens)
+    cost = endpoint.cost(asked.prompt_tokens, asked.completion_tokens)
+    return None if cost is None else round(cost, 9)
 
 
 def _models(recipe: Recipe, shards: list[Shard]) -> list[ModelUse]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from bad_robot_behavior.schema import ModelUse, RolloutRow, Took
+from bad_robot_behavior.schema import Asked, ModelUse, Took
 
 Number = TypeVar("Number", int, float)
 
@@ -20,12 +20,12 @@ class AskingTally:
         self._session = ""
         self._counted: set[tuple[str, str]] = set()
 
-    def add(self, rollout: RolloutRow) -> None:
-        """Count what was asked about it; what was asked about its whole session only with the first of that."""
-        if rollout.session_id != self._session:
-            self._session = rollout.session_id
+    def add(self, session_id: str, asked: Iterable[Asked]) -> None:
+        """Count what was asked about a rollout; what was asked about its whole session only with the first of that."""
+        if session_id != self._session:
+            self._session = session_id
             self._counted.clear()
-        for one in rollout.asked:
+        for one in asked:
             key = one.stage, one.model
             if one.rollouts == 1 or key not in self._counted:
                 before = [self._sums[key]] if key in self._sums else []

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from bad_robot_behavior.builder.asking_tally import AskingTally
 from bad_robot_behavior.builder.features import SPLITS, TABLES, VIDEO_CONFIG
 from bad_robot_behavior.builder.leakage import SPLIT_COLUMNS, LeakKind, item_of, leaks
 from bad_robot_behavior.builder.loader import Release
 from bad_robot_behavior.builder.reading import MANIFEST, inside, parquet_files, read_manifest
 from bad_robot_behavior.errors import MediaError, ReleaseError
-from bad_robot_behavior.schema import ROLES, Defect, ReleaseManifest, Rule, SplitSettings, rule, shorten
+from bad_robot_behavior.schema import ROLES, Asked, Defect, ReleaseManifest, Rule, SplitSettings, rule, shorten
 from bad_robot_behavior.schema.split_item import SplitItem
 from bad_robot_behavior.schema.validate import validate_table
 
@@ -141,6 +144,7 @@ class _Check:
         self.by_code: Counter[str] = Counter()
         self.by_split: Counter[str] = Counter()
         self.items: list[SplitItem] = []
+        self.asking = AskingTally()
         self.rejected = 0
 
     def run(self) -> Iterator[Defect]:
@@ -191,7 +195,9 @@ class _Check:
                     message="is not the split of the file",
                 )
         if config == "rollouts" and split is not None:
-            for row in batch.select(list(SPLIT_COLUMNS)).to_pylist():
+            for row in batch.select([*SPLIT_COLUMNS, "asked"]).to_pylist():
+                with contextlib.suppress(msgspec.ValidationError):  # told by the schema
+                    self.asking.add(row["session_id"], msgspec.convert(row["asked"], list[Asked]))
                 item = item_of(row)
                 self.rollouts[item.rollout_id] = split
                 self.by_split[split] += 1
@@ -245,13 +251,18 @@ class _Check:
         ]
         for field, said, counted in pairs:
             if said != counted:
-                yield self._count_defect(field, said, counted)
+                yield self._count_defect(f"counts.{field}", said, counted)
+        for i, (said, counted) in enumerate(
+            zip(self.manifest.models, self.asking.of(self.manifest.models), strict=True)
+        ):
+            if said.took != counted.took:
+                yield self._count_defect(f"models[{i}].took", said.took, counted.took)
 
     def _count_defect(self, field: str, said: object, counted: object) -> Defect:
         return Defect(
             rule=COUNT_WRONG.id,
             file=MANIFEST,
-            field=f"counts.{field}",
+            field=field,
             value=shorten(said),
             legal=shorten(counted),
             message="is not what the tables hold",
@@ -271,7 +282,7 @@ class _Check:
                     count += 1
                     yield from self._video(identity, split, role, videos[role])
         if count != self.manifest.counts.videos:
-            yield self._count_defect("videos", self.manifest.counts.videos, count)
+            yield self._count_defect("counts.videos", self.manifest.counts.videos, count)
         if self.manifest.video_layout == "shards":
             yield from self._stray_videos()
 

@@ -176,7 +176,7 @@ class _Packager:
         for sample in rollout.samples:
             self._add_row("reward_samples", split, msgspec.structs.replace(sample, split=rollout.split))
         self.privacy.add(rollout.rollout_id, rollout.privacy)
-        self.asking.add(rollout)
+        self.asking.add(rollout.session_id, rollout.asked)
 
     def _add_preference(self, preference: Preference, ids: set[str], first: Rollout) -> None:
         missing = sorted({preference.rollout_a, preference.rollout_b} - ids)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from bad_robot_behavior.builder.asking_tally import AskingTally
 from bad_robot_behavior.schema import Asked, ModelUse, Rollout, Took
 from tests.builder.releases import make_rollouts
@@ -22,7 +20,7 @@ def asked(stage: Any, rollouts: int, **changes: Any) -> Asked:
 def tally(rollouts: list[Rollout], *each: tuple[Asked, ...]) -> list[Took | None]:
     counted = AskingTally()
     for rollout, one in zip(rollouts, each, strict=True):
-        counted.add(msgspec.structs.replace(rollout, asked=one))
+        counted.add(rollout.session_id, one)
     return [use.took for use in counted.of(USES)]
 
 

@@ -14,6 +14,7 @@ from bad_robot_behavior.builder.check import check
 from bad_robot_behavior.builder.loader import LoadedRollout
 from bad_robot_behavior.errors import ReleaseError
 from tests.builder.test_loader import change
+from tests.schema.rows import took
 
 
 @pytest.fixture
@@ -93,6 +94,15 @@ def test_a_table_that_is_cut_off(copy: Path, table: str) -> None:
 def test_a_count_that_the_tables_do_not_bear_out(copy: Path, field: str) -> None:
     edit_counts(copy, **{field: 99})
     assert rules(copy) == {"release.count_wrong"}
+
+
+@pytest.mark.rule("release.count_wrong")
+def test_a_sum_of_what_was_asked_that_the_tables_do_not_bear_out(copy: Path) -> None:
+    use = {"stage": "reward", "model": "m", "prompt_sha256": None, "parameters": {}}
+    edit_manifest(copy, {"models": [use]})
+    assert rules(copy) == set()
+    edit_manifest(copy, {"models": [use | {"took": took()}]})
+    assert [defect.field for defect in check(copy)] == ["models[0].took"]
 
 
 @pytest.mark.rule("release.count_identity")
