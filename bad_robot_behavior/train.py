@@ -100,7 +100,7 @@ def train_rewind(
         max_frames=settings.max_frames,
         data=data,
         settings=msgspec.to_builtins(settings),
-        command=_command(manifest.name, out.name, settings, split, features),
+        command=_command(manifest.name, out.name, settings, split, device, features, frame_model, text_model),
         loss=trained.loss,
         device=device,
         versions={"bad-robot-behavior": __version__, "python": platform.python_version(), **_versions()},
@@ -137,12 +137,23 @@ def _warnings(data: Used) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _command(release: str, out: str, settings: Settings, split: str | None, features: str) -> str:
-    """The command that does the same again, without the places of this machine."""
+def _command(
+    release: str,
+    out: str,
+    settings: Settings,
+    split: str | None,
+    device: str,
+    features: str,
+    frame_model: str | None,
+    text_model: str | None,
+) -> str:
+    """The command that does the same again, without the places of this machine: of a folder, its name."""
     told = {name: value for name, value in msgspec.to_builtins(settings).items() if name in _FLAGS}
-    flags = [f"--{name.replace('_', '-')} {value}" for name, value in told.items()]
-    rest = f"--split {split or 'all'} --features {features}"
-    return f"bad-robot train rewind {shlex.quote(release)} -o {shlex.quote(out)} {' '.join(flags)} {rest}"
+    told |= {"split": split or "all", "device": device, "features": features}
+    models = {"frame_model": frame_model, "text_model": text_model}
+    told |= {name: Path(model).name if Path(model).exists() else model for name, model in models.items() if model}
+    flags = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in told.items()]
+    return f"bad-robot train rewind {shlex.quote(release)} -o {shlex.quote(out)} {' '.join(flags)}"
 
 
 _FLAGS = ("seed", "epochs", "steps", "batch", "size", "failures", "max_frames", "rate", "rate_steps")

@@ -73,6 +73,7 @@ def test_it_learns_what_success_rewind_failure_and_another_instruction_are(
     assert card["loss"][-1] < 0.4 * card["loss"][0]
     assert (card["data"]["successes"], card["data"]["failures"], card["data"]["instructions"]) == (4, 4, 2)
     assert card["command"].startswith("bad-robot train rewind bad-robot-behavior -o rewind --seed 0 --epochs 6")
+    assert card["command"].endswith(" --split train --device cpu --features embedded")
 
     scorer = ReWiND(out)
     there, back = way(RIGHT, "success"), way(RIGHT, "success")[-2::-1]
