@@ -98,11 +98,18 @@ def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     and stored plainly each file stands in one piece (see `shards.py`)."""
     compression: Any = "zstd"
     dictionary: Any = True
+    statistics: Any = True
     if "video" in schema.names:
         compression = {"rollout_id": "zstd", "role": "zstd", "video.bytes": "none", "video.path": "zstd"}
-        dictionary = ["rollout_id", "role"]
+        dictionary = statistics = ["rollout_id", "role"]  # the least and greatest mp4 of a group tell nobody anything
     return pq.ParquetWriter(
-        path, schema, version="2.6", compression=compression, use_dictionary=dictionary, data_page_version="1.0"
+        path,
+        schema,
+        version="2.6",
+        compression=compression,
+        use_dictionary=dictionary,
+        write_statistics=statistics,
+        data_page_version="1.0",
     )
 
 

@@ -27,8 +27,9 @@ FOLDER_LIMIT = 10_000
 GROUP_BYTES = 4 << 20
 """Video bytes in one row group at most, unless a single video is larger: bounds memory for readers and writers."""
 
-FILE_GROUPS = 200
-"""Row groups in one shard at most: a writer keeps some kilobytes of each until the shard is closed."""
+FILE_GROUPS = 100
+"""Row groups in one shard at most, or as many as its size may need where that is large: a writer keeps some kilobytes
+of each until the shard is closed."""
 
 
 class VideoWriter(Protocol):
@@ -92,6 +93,7 @@ class VideoShards:
     def __init__(self, root: Path, settings: PackageSettings) -> None:
         self.folder = root / VIDEO_CONFIG
         self.settings = settings
+        self._file_bytes = settings.shard_size_mb * 1_000_000
         self._splits: dict[str, SplitWriter] = {}
         self._written: dict[str, list[Written]] = {}  # by split: what the shard now being written holds
         self._index: pq.ParquetWriter | None = None
@@ -107,8 +109,8 @@ class VideoShards:
                 VIDEO_SCHEMA,
                 group_rows=self.settings.row_group_size,
                 group_bytes=GROUP_BYTES,
-                file_bytes=self.settings.shard_size_mb * 1_000_000,
-                file_groups=FILE_GROUPS,
+                file_bytes=self._file_bytes,
+                file_groups=max(FILE_GROUPS, self._file_bytes // GROUP_BYTES),
                 finished=lambda path, number: self._add_to_index(split, path, number),
             )
         self._written[split].append(Written(rollout_id, role, len(data), video.sha256))
