@@ -121,6 +121,8 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(recipe: Path, reference: P
 
 
 def test_ctrl_c_says_how_to_go_on(recipe: Path, reference: Path, tmp_path: Path) -> None:
+    # A shell has what it starts in the background ignore Ctrl-C, the tests too; children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     out = tmp_path / "release"
     process = subprocess.Popen(
         command("build", recipe, "-o", out, "--workers", 2), stderr=subprocess.PIPE, text=True, start_new_session=True

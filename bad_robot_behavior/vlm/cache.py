@@ -47,9 +47,7 @@ def _hashed(messages: tuple[Message, ...]) -> list[Any]:
         [
             message.role,
             [
-                ["image", part.media_type, _digest(part)]
-                if isinstance(part, Image)
-                else ["text", part]
+                ["image", part.media_type, _digest(part)] if isinstance(part, Image) else ["text", part]
                 for part in message.parts
             ],
         ]
