@@ -269,8 +269,13 @@ def _read(path: Path, scratch: Path) -> Iterator[_Rollout]:
     from bad_robot_behavior.curation.sources.folder import Folder, is_lab_folder
     from bad_robot_behavior.curation.stage import Store
 
+    if (path / "synthetic.json").is_file():
+        raise BadRobotError(
+            f"{path}: is a synthetic set, whose rollouts have no ids yet; build a release of it with a recipe of kind "
+            "synthetic, such as recipes/synthetic.yaml, and edit that"
+        )
     if not path.is_dir() or not is_lab_folder(path):
-        raise BadRobotError(f"{path}: is neither a release (release.json) nor a lab folder (session.yaml)")
+        raise BadRobotError(f"{path}: is neither a release (release.json) nor a lab folder (session.yaml); give one")
     source = Folder(SourceSettings(name="lab", kind="folder", path=str(path)), path)
     for session in source.sessions():
         for item in source.read(session, Store(scratch)):

@@ -35,6 +35,7 @@ __all__ = [
     "ReleaseError",
     "SourceError",
     "check_choice",
+    "hub_errors",
     "require",
 ]
 
@@ -133,3 +134,11 @@ def require(module: str, extra: str) -> ModuleType:
         if module != missing and not module.startswith(missing + "."):
             raise
         raise MissingExtraError(module, extra) from error
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What huggingface_hub raises where the Hub or the way to it fails, or where a repository's name is not legal."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # The HTTP library's own base error, which is httpx in huggingface_hub 1 and httpx2 in 2, and OSError.
+    return (*HfHubHTTPError.__bases__, HFValidationError)

@@ -55,6 +55,8 @@ def train_rewind(
 
     device = pick_device(device)
     if out.exists():
+        if not (out / checkpoint.CARD).is_file():
+            raise BadRobotError(f"{out}: is there and is no checkpoint; give a new folder, or one to go on with")
         checkpoint.read_card(out)
     loaded = load(release, split=split)
     encoders = open_features(features, frame_model, text_model, device)

@@ -234,3 +234,59 @@ def test_a_release_that_lost_its_tables_or_manifest_is_refused_at_once(
         assert said in done.stderr and done.stderr.count("\n") == 1
         (tmp_path / "lost" / "release.json").write_text("{")
     assert [path.name for path in tmp_path.iterdir()] == ["lost"]
+
+
+@pytest.mark.parametrize(
+    "args", [["score", "release", "--scorer", "gvl", "-o", "p.parquet"], ["ladder", "release", "-o", "out"]]
+)
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--local-model", "x", "--model", "m"], "--local-model is given in place of --base-url and --model"),
+        (["--local-model", "x", "--base-url", "http://localhost:9"], "--local-model is given in place of"),
+        (["--model", "m"], "needs --base-url and --model, or --local-model"),
+        ([], "needs --base-url and --model, or --local-model"),
+    ],
+)
+def test_which_model_is_asked_is_said_once(args: list[str], more: list[str], said: str) -> None:
+    done = CliRunner().invoke(main, [*args, *more])
+    assert done.exit_code == 2 and said in done.stderr
+
+
+def test_a_key_that_is_not_set_stops_at_once(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    for args in (
+        ["score", release, "--scorer", "gvl", "-o", tmp_path / "p.parquet"],
+        ["ladder", release, "-o", tmp_path / "out"],
+    ):
+        options = ["--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--api-key-env", "NO_SUCH_KEY"]
+        done = CliRunner().invoke(main, [*map(str, args), *options])
+        assert done.exit_code == 2
+        assert "NO_SUCH_KEY" in done.stderr and "--api-key-env" in done.stderr
+    assert not (tmp_path / "p.parquet").exists()
+
+
+def test_an_address_that_is_none_stops_at_once(release: Path, tmp_path: Path) -> None:
+    done = run(
+        "score", release, "--scorer", "gvl", "--base-url", "localhost", "--model", "m", "-o", tmp_path / "p.parquet"
+    )
+    assert done.returncode == 2
+    assert "localhost is no address of an endpoint" in done.stderr and "http://localhost:8000/v1" in done.stderr
+    assert not (tmp_path / "p.parquet").exists()
+
+
+def test_what_cannot_draw_leaves_nothing(tmp_path: Path) -> None:
+    args = ["synthesize", "-o", str(tmp_path / "set"), "--tasks", "pick-place-v3", "--faults", "drop", "--seeds", "0:1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bad_robot_behavior", *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "MUJOCO_GL": "nonsense", "BAD_ROBOT_GL": ""},
+    )
+    assert done.returncode == 2, done.stderr
+    assert (
+        done.stderr.startswith("bad-robot: MUJOCO_GL=nonsense cannot draw here; unset it")
+        and done.stderr.count("\n") == 1
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -219,6 +219,14 @@ def test_the_same_seed_gives_the_same_bytes(lab: Path, edited: Path, tmp_path: P
     assert hashes(tmp_path / "other") != hashes(edited)
 
 
+def test_a_synthetic_set_is_to_be_built_first(edited: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        BadRobotError, match="is a synthetic set, whose rollouts have no ids yet; build"
+    ):
+        edit(edited, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
 def test_wrong_use(lab: Path, tmp_path: Path) -> None:
     with pytest.raises(BadRobotError, match="no edit rewnd; edits: rewind"):
         edit(lab, tmp_path / "x", edits=("rewnd",))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bad_robot_behavior.builder.hub import hub_errors
-from bad_robot_behavior.errors import ReleaseError
+from bad_robot_behavior.errors import ReleaseError, hub_errors
 
 
 def installed_file(name: str) -> Path:
@@ -26,7 +25,7 @@ def find_release(name: str) -> Path:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ReleaseError(f"{name}: there is no such folder") from error
+        raise ReleaseError(f"{name}: there is no such folder; give that of a release") from error
     note = installed_file(name)
     if "/" not in name:
         if not note.is_file():

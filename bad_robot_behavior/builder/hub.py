@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bad_robot_behavior.builder.reading import read_manifest
-from bad_robot_behavior.errors import ReleaseError
+from bad_robot_behavior.errors import ReleaseError, hub_errors
 
 
 def push(release: Path, repo_id: str, *, private: bool = True) -> str:
@@ -31,11 +31,3 @@ def push(release: Path, repo_id: str, *, private: bool = True) -> str:
         reason = str(error).strip().splitlines()[0]
         raise ReleaseError(f"{repo_id}: the Hub does not take the release: {reason}") from error
     return str(commit.commit_url)
-
-
-def hub_errors() -> tuple[type[Exception], ...]:
-    """What huggingface_hub raises where the Hub or the way to it fails, or where a repository's name is not legal."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    # The HTTP library's own base error, which is httpx in huggingface_hub 1 and httpx2 in 2, and OSError.
-    return (*HfHubHTTPError.__bases__, HFValidationError)

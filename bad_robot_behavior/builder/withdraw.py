@@ -125,6 +125,8 @@ def find(release: Release, names: Sequence[str]) -> Withdrawal:
             if kind in (None, one)
             and (any(row[column] == value for row in rows) or (one == "evaluator" and value in judges))
         ]
+        if not matching and value in release.table("rejections", ["subject_id"])["subject_id"].to_pylist():
+            raise ReleaseError(f"{release.path}: {value} was withdrawn or rejected before; there is nothing left of it")
         if not matching:
             raise ReleaseError(
                 f"{release.path}: has no rollout, session, evaluator, site, source or attribution {shorten(name)}; "

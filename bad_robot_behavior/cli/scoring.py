@@ -91,9 +91,8 @@ def score(
     from bad_robot_behavior.score import score as run
     from bad_robot_behavior.vlm.choose import Limits
 
-    placed = (given["local_model"] is None) != (given["base_url"] is None or given["model"] is None)
-    if scorers.asks_model(scorer) and not placed:
-        raise click.UsageError(f"{scorer} needs --base-url and --model, or --local-model")
+    if scorers.asks_model(scorer):
+        _check_place(scorer, given)
     options = {name: value for name, value in given.items() if value is not None} | _pairs(more, given)
     done = run(
         release,
@@ -266,8 +265,7 @@ def run_ladder(
     from bad_robot_behavior.vlm.choose import Limits
 
     place = {name: given.pop(name) for name in ladder.PLACE}
-    if (place["local_model"] is None) == (place["base_url"] is None or place["model"] is None):
-        raise click.UsageError("the ladder needs --base-url and --model, or --local-model")
+    _check_place("the ladder", place)
     given["arms"] = tuple(ARMS) if arms == "all" else tuple(name.strip() for name in arms.split(","))
     limits = Limits(max_requests=max_requests, max_cost=max_cost)
     client = ladder.open_model(out, limits, ask_again=ask_again and not dry_run, **place)
@@ -279,6 +277,15 @@ def run_ladder(
     results = ladder.ladder(release, out, client, draws=draws, **given)
     show(results, f"{table(results)}\n{out}: plan.json, ladder.json, {len(results.errors)} arms", as_json)
     raise SystemExit(1 if any(results.errors.values()) else 0)
+
+
+def _check_place(who: str, given: dict[str, Any]) -> None:
+    """Raises UsageError where it is not said, or said twice, which model is asked."""
+    local, url, model = (given[name] is not None for name in ("local_model", "base_url", "model"))
+    if local and (url or model):
+        raise click.UsageError("--local-model is given in place of --base-url and --model; leave out one or the other")
+    if not local and not (url and model):
+        raise click.UsageError(f"{who} needs --base-url and --model, or --local-model")
 
 
 def _pairs(texts: tuple[str, ...], flags: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bad_robot_behavior import media
-from bad_robot_behavior.errors import BudgetError, EndpointError, MediaError, MissingExtraError, ReleaseError
+from bad_robot_behavior.errors import BadRobotError, MediaError, ReleaseError
 from bad_robot_behavior.schema import Prediction, Role, shorten
 from bad_robot_behavior.scorers import MAX_VALUE
 from bad_robot_behavior.scorers.scorer import Clip, Curve, Scorer, moments
@@ -135,9 +135,9 @@ def _score(clips: list[Clip], scorer: Scorer) -> list[Curve]:
         return []
     try:
         return _score_batch(clips, scorer)
-    except (MissingExtraError, EndpointError, BudgetError):
-        raise  # no clip could be scored, now or after
-    except Exception as error:  # noqa: BLE001 - a scorer may be anyone's code; what it raises is kept as the rollout's error
+    except Exception as error:  # a scorer may be anyone's code; what it raises is kept as the rollout's error
+        if isinstance(error, BadRobotError) and not isinstance(error, MediaError):
+            raise  # for the user to mend: no clip could be scored, now or after
         if len(clips) == 1:
             return [Curve(value=None, error=f"the scorer raised {type(error).__name__}: {shorten(str(error), 200)}")]
         return [curve for clip in clips for curve in _score([clip], scorer)]

@@ -47,8 +47,6 @@ _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
 class RendererError(BadRobotError):
     """No OpenGL library here can draw without a display."""
 
-    exit_code = 1
-
 
 @functools.cache
 def _asked() -> str:
@@ -76,6 +74,15 @@ def choose() -> str | None:
     return None
 
 
+def chosen_library() -> str:
+    """As `choose`. Raises RendererError where nothing can draw."""
+    chosen = choose()
+    if chosen is None:
+        asked = f"MUJOCO_GL={_asked()} cannot draw here; unset it, or" if _asked() else NEITHER
+        raise RendererError(f"{asked} install what it needs with: {APT}")
+    return chosen
+
+
 def mujoco() -> ModuleType:
     """The simulator, imported so that it can draw where that is possible; without a renderer it still computes."""
     # One thread of the software renderer is as fast as many, and leaves the other cores to other workers.
@@ -101,10 +108,7 @@ class Renderer:
 
     def __init__(self, model: Any, width: int, height: int, view: View) -> None:
         """`model` is an MjModel; copies of it that differ in places and colours are drawn by the same renderer."""
-        library, chosen = mujoco(), choose()
-        if chosen is None:
-            asked = f"MUJOCO_GL={_asked()} cannot draw here; unset it, or" if _asked() else NEITHER
-            raise RendererError(f"{asked} install what it needs with: {APT}")
+        library, chosen = mujoco(), chosen_library()
         self.width, self.height = width, height
         self._mujoco = library
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height

@@ -23,7 +23,7 @@ from bad_robot_behavior.engine import run_local
 from bad_robot_behavior.errors import BadRobotError, MissingExtraError
 from bad_robot_behavior.schema.synthetic_file import FORMAT, Dropped, Scene, SyntheticSet
 from bad_robot_behavior.synthesis.faults import find_fault
-from bad_robot_behavior.synthesis.renderer import choose
+from bad_robot_behavior.synthesis.renderer import choose, chosen_library
 from bad_robot_behavior.synthesis.scene import LABELS, TIE_BAND, Made, Plan, Settings, make_scene
 from bad_robot_behavior.synthesis.tasks import SynthesisError, find_task
 from bad_robot_behavior.synthesis.writing import Clock, write_json
@@ -61,6 +61,7 @@ def synthesize(out: Path, settings: Settings, workers: int = 1) -> Report:
     generator = _generator()
     if _is_whole(out, settings, generator):
         return read_report(out)
+    chosen_library()  # before anything is written
     with _workplace(out, settings, generator) as progress:
         plans = plan(settings, progress)
         made = _make(plans, settings, workers)

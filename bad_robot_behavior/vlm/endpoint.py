@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
-from bad_robot_behavior.errors import BudgetError, EndpointError
+from bad_robot_behavior.errors import BadRobotError, BudgetError, EndpointError
 from bad_robot_behavior.schema import EndpointSettings
 from bad_robot_behavior.vlm.budget import Budget
 from bad_robot_behavior.vlm.client import TOKENS, Answer, Request, total
@@ -144,7 +144,11 @@ class Endpoint:
         cause = error.__cause__ or error
         name = type(cause).__name__
         if name in {"InvalidURL", "UnsupportedProtocol", "UnicodeError"}:
-            raise EndpointError(f"{self.shown_url} is no address: {cause}. Check endpoint.base_url") from None
+            said = str(cause).rstrip(".")
+            raise BadRobotError(
+                f"{self.shown_url} is no address of an endpoint ({said}); give one such as http://localhost:8000/v1 "
+                "(base_url in a recipe, --base-url)"
+            ) from None
         if name in {"ConnectError", "ConnectTimeout"}:
             self._give_back(paid)
             return FaultError(lacking("down", f"{self.shown_url} cannot be reached ({name})"))
@@ -221,9 +225,9 @@ class Endpoint:
             return None
         key = os.environ.get(name, "").strip()
         if not key:
-            raise EndpointError(
-                f"the environment variable {name} is not set; endpoint.api_key_env in the recipe says that it holds "
-                f"the key for {self.shown_url}"
+            raise BadRobotError(
+                f"the environment variable {name}, which is to hold the key for {self.shown_url}, is not set; set it, "
+                "or name another (api_key_env in a recipe, --api-key-env)"
             )
         return key
 

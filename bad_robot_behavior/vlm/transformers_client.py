@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
-from bad_robot_behavior.errors import BadRobotError, require
+from bad_robot_behavior.errors import BadRobotError, hub_errors, require
 from bad_robot_behavior.schema import ModelSettings
 from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.cached import CachedClient
 from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
 from bad_robot_behavior.vlm.wire import lacking, likelihoods
 
+_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]  # of a model on the Hub: no code, no other weights
 _READ_WHOLE = 2**20
 
 
@@ -111,14 +112,20 @@ class TransformersClient(CachedClient):
 @functools.lru_cache(maxsize=1)  # shards that run in one process share the model
 def load(place: str, model: str, revision: str | None, device: str) -> tuple[Any, Any]:
     """(processor, model) of a folder or Hub id; `model` tells apart what has changed since. Raises BadRobotError."""
+    from huggingface_hub import snapshot_download
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    common = {"revision": revision, "trust_remote_code": False}
+    unusable: tuple[type[Exception], ...] = (*hub_errors(), ValueError, RuntimeError, ImportError, KeyError)
     try:
-        processor = AutoProcessor.from_pretrained(place, **common)
-        loaded = AutoModelForImageTextToText.from_pretrained(place, dtype="auto", use_safetensors=True, **common)
+        if not Path(place).exists():
+            # In one go: transformers asks for file after file, and of each six times where the Hub is out of reach.
+            place = snapshot_download(place, revision=revision, allow_patterns=_FILES)
+        processor = AutoProcessor.from_pretrained(place, trust_remote_code=False)
+        loaded = AutoModelForImageTextToText.from_pretrained(
+            place, dtype="auto", use_safetensors=True, trust_remote_code=False
+        )
         return processor, loaded.to(device).eval()
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
+    except unusable as error:
         raise BadRobotError(
             f"{place}: transformers cannot load it as an image-text-to-text model: {' '.join(str(error).split())[:300]}"
         ) from error

@@ -204,6 +204,13 @@ def test_what_cannot_be_withdrawn_is_an_error_and_changes_nothing(
     assert not list(release.parent.glob(".*"))
 
 
+def test_what_was_withdrawn_before_is_said(built: tuple[Path, list[Rollout]], tmp_path: Path) -> None:
+    release, rollouts = built
+    withdraw(release, [rollouts[0].rollout_id], out=tmp_path / "less")
+    with pytest.raises(ReleaseError, match=f"{rollouts[0].rollout_id} was withdrawn or rejected before"):
+        withdraw(tmp_path / "less", [rollouts[0].rollout_id])
+
+
 def test_an_older_version_number_is_refused(built: tuple[Path, list[Rollout]]) -> None:
     with pytest.raises(ReleaseError, match=r"above 1\.0\.0"):
         withdraw(built[0], [built[1][0].rollout_id], version="1.0.0")

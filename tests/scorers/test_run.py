@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bad_robot_behavior import media, scorers
-from bad_robot_behavior.errors import MissingExtraError
+from bad_robot_behavior.errors import BadRobotError, EndpointError, MissingExtraError
 from bad_robot_behavior.schema import CurveKind
 from bad_robot_behavior.scorers import Clip, Curve
 from bad_robot_behavior.scorers.run import pick_role, score_release, view
@@ -134,6 +134,15 @@ def test_what_no_rollout_can_be_blamed_for_stops_the_run(clips: list[Watched]) -
     for error in (MissingExtraError("torch", "torch"), KeyboardInterrupt()):
         with pytest.raises(type(error)):
             list(score_release(clips, Brightness(spoiler(clips[0]["rollout_id"], error))))
+
+
+@pytest.mark.parametrize("error", [BadRobotError("the key is not set"), EndpointError("nobody answers")])
+def test_what_the_user_can_mend_stops_the_run(clips: list[Watched], error: BadRobotError) -> None:
+    def broken(clip: Clip) -> Any:
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        list(score_release(clips, Brightness(broken)))
 
 
 def test_a_broken_video_is_an_error_with_its_place(clips: list[Watched], tmp_path: Path) -> None:

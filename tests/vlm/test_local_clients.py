@@ -147,6 +147,20 @@ def test_a_folder_without_a_model_is_named(path: str, words: str, tmp_path: Path
         TransformersClient(ModelSettings(kind="transformers", path=path), tmp_path)
 
 
+def test_a_hub_that_is_out_of_reach_is_asked_once(llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def snapshot_download(name: str, **_options: object) -> str:
+        asked.append(name)
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    client = TransformersClient(ModelSettings(kind="transformers", path="owner/name"))
+    with pytest.raises(BadRobotError, match=r"owner/name: transformers cannot load it .*: nobody there"):
+        client.ask([look(client.model)])
+    assert asked == ["owner/name"]
+
+
 def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path: Path, llava: Path) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()

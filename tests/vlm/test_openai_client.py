@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bad_robot_behavior.errors import BudgetError, EndpointError
+from bad_robot_behavior.errors import BadRobotError, BudgetError, EndpointError
 from bad_robot_behavior.schema import EndpointSettings
 from bad_robot_behavior.vlm.budget import Budget
 from bad_robot_behavior.vlm.cache import Cache
@@ -177,8 +177,11 @@ def test_keys_go_to_the_server_and_nowhere_else(
 
 def test_a_key_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PLANTED_KEY", raising=False)
-    with pytest.raises(EndpointError, match="PLANTED_KEY is not set"):
+    with pytest.raises(
+        BadRobotError, match=r"PLANTED_KEY, which is to hold the key for .*, is not set; set it"
+    ) as raised:
         client("http://127.0.0.1:9/v1", api_key_env="PLANTED_KEY")
+    assert raised.value.exit_code == 2
 
 
 def test_a_password_in_the_url_is_not_shown() -> None:

@@ -241,7 +241,7 @@ def test_a_folder_that_is_no_checkpoint_is_not_written_over(blocks: Path, cache:
     precious.mkdir()
     (precious / "thesis.tex").write_text("years")
     code, said = run("train", "rewind", blocks, "-o", precious, "--cache", cache, *QUICK)
-    assert (code, "is no checkpoint of rewind" in said) == (2, True)
+    assert (code, "is there and is no checkpoint; give a new folder" in said) == (2, True)
     assert (precious / "thesis.tex").read_text() == "years"
 
 
