@@ -209,6 +209,9 @@ def summary(report: Report) -> str:
         lines.append(f"work: {report.work} (run without --shard to package, once every shard is done)")
         return "\n".join(lines)
     counts = report.manifest.counts
+    lost = counts.rollouts_rejected
+    if others := sum(report.rejections_by_code.values()) - lost:
+        lines.append(f"rejected: {lost} rollouts in all, and {others} sessions, preferences or parts of rollouts")
     lines.append(
         f"rollouts: {counts.rollouts_read} read = {counts.rollouts_packaged} packaged "
         f"+ {counts.rollouts_rejected} rejected"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -290,3 +291,19 @@ def test_what_cannot_draw_leaves_nothing(tmp_path: Path) -> None:
         and done.stderr.count("\n") == 1
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_build_rejected_adds_up(tmp_path: Path) -> None:
+    dump = write_dump(tmp_path / "dump", 3)
+    sessions = sorted((dump / "evaluation_sessions").iterdir())
+    next(sessions[0].glob("A_*/*.mp4")).write_bytes(b"no video")
+    (sessions[1] / "metadata.yaml").write_text("no metadata")
+    done = run("build", write_recipe(tmp_path / "recipe.yaml", dump), "-o", tmp_path / "release")
+    assert done.returncode == 1
+    counted = [int(count) for count in re.findall(r"^rejected: (\d+) x ", done.stdout, re.MULTILINE)]
+    (told,) = re.findall(
+        r"^rejected: (\d+) rollouts in all, and (\d+) sessions, preferences or parts", done.stdout, re.MULTILINE
+    )
+    (whole,) = re.findall(r"^rollouts: (\d+) read = (\d+) packaged \+ (\d+) rejected", done.stdout, re.MULTILINE)
+    assert sum(counted) == int(told[0]) + int(told[1])
+    assert int(told[0]) == int(whole[2]) == int(whole[0]) - int(whole[1]) > 0
