@@ -3,6 +3,7 @@
     BadRobotError              anything a user can cause and cure; printed as one sentence, never as a traceback
       MediaError               a video that cannot be opened or decoded
       SourceError              a dump or lab folder that cannot be read at all
+        DownloadError          a download that broke off
       RecipeError              a recipe that does not say what a build needs
       ReleaseError             a release that is missing, incomplete or not one
       PredictionsError         a predictions file that cannot be joined with a release
@@ -25,6 +26,7 @@ from typing import Any
 __all__ = [
     "BadRobotError",
     "BudgetError",
+    "DownloadError",
     "EndpointDownError",
     "EndpointError",
     "EngineError",
@@ -67,6 +69,12 @@ class MediaError(BadRobotError):
 
 class SourceError(BadRobotError):
     """A dump or lab folder that cannot be read at all (a defect of one rollout is a Rejection instead)."""
+
+
+class DownloadError(SourceError):
+    """A download that broke off on the way: the network, the Hub or the disk failed."""
+
+    exit_code = 1
 
 
 class RecipeError(BadRobotError):

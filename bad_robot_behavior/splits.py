@@ -37,7 +37,9 @@ def read_splits(path: Path) -> dict[str, str]:
     try:
         table = pq.read_table(file, columns=["rollout_id", "split"])
     except (OSError, pa.ArrowException) as error:
-        raise ReleaseError(f"{file}: is no splits file that can be read: {error}") from error
+        raise ReleaseError(
+            f"{file}: is no splits file that can be read ({error}); `bad-robot split RELEASE -o FILE` writes one"
+        ) from error
     ids, names = table["rollout_id"].to_pylist(), table["split"].to_pylist()
     unknown = next((name for name in names if name not in SPLITS), None)
     if unknown is not None or None in names:

@@ -307,3 +307,55 @@ def test_what_a_build_rejected_adds_up(tmp_path: Path) -> None:
     (whole,) = re.findall(r"^rollouts: (\d+) read = (\d+) packaged \+ (\d+) rejected", done.stdout, re.MULTILINE)
     assert sum(counted) == int(told[0]) + int(told[1])
     assert int(told[0]) == int(whole[2]) == int(whole[0]) - int(whole[1]) > 0
+
+
+def test_nothing_is_written_into_a_release(release: Path, tmp_path: Path) -> None:
+    before = sorted(release.rglob("*"))
+    for args in (
+        ["score", release, "--scorer", "time_ramp", "-o", release / "p.parquet"],
+        ["init", release / "a" / "lab"],
+    ):
+        done = run(*args)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"lies in the release {release}, which stays as it was made; give a path outside" in done.stderr
+    assert sorted(release.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["evaluate", "RELEASE", "nowhere.parquet"], "nowhere.parquet: is not there."),
+        (["leaderboard", "nowhere", "-o", "page.html"], "nowhere: is no folder; give one with results files"),
+        (["split", "RELEASE", "--keep", "file"], "file: is no splits file that can be read"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_an_input_that_is_none_is_named(args: list[str], said: str, release: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    done = subprocess.run(
+        [sys.executable, "-m", "bad_robot_behavior", *(str(release) if arg == "RELEASE" else arg for arg in args)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_hub_out_of_reach_is_not_wrong_use(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bad_robot_behavior", "download", "roboarena", str(tmp_path / "dump")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "NO_PROXY": "127.0.0.1",
+            "HF_HOME": str(tmp_path / "home"),
+        },
+    )
+    assert done.returncode == 1
+    assert "broke off" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "dump").exists()

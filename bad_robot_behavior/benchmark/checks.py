@@ -194,7 +194,10 @@ def examine_file(path: Path, report: Report) -> pa.Table | None:
 
 
 def _load(path: Path, report: Report) -> pa.Table | None:
-    if path.exists() and not path.is_file():
+    if not path.exists():
+        report.file_defect(UNREADABLE, "is not there")
+        return None
+    if not path.is_file():
         report.file_defect(UNREADABLE, f"is a {'folder' if path.is_dir() else 'pipe or device'}, not a parquet file")
         return None
     try:

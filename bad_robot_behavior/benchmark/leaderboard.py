@@ -45,7 +45,9 @@ def read_board(folder: Path, release: Release | None = None) -> Board:
 
     Raises BadRobotError where the folder has no results file at all.
     """
-    paths = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    if not folder.is_dir():
+        raise BadRobotError(f"{folder}: is no folder; give one with results files (*{SUFFIX})")
+    paths = sorted(folder.glob(f"*{SUFFIX}"))
     if not paths:
         raise BadRobotError(f"{folder}: has no results files (*{SUFFIX}); `bad-robot evaluate -o` writes them")
     found: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)

@@ -31,6 +31,11 @@ class Output(click.Path):
         there = next(p for p in (place, *place.parents) if p.exists() and (self._folder or p != place))
         if not there.is_dir():
             raise BadRobotError(f"{path}: cannot be made, because {there} is a file; give a path in a folder")
+        inside = next((p for p in place.parents if (p / "release.json").is_file()), None)
+        if inside is not None:  # raw text and models' answers must not lie in what is published
+            raise BadRobotError(
+                f"{path}: lies in the release {inside}, which stays as it was made; give a path outside"
+            )
         if not os.access(there, os.W_OK | os.X_OK):
             raise BadRobotError(f"{path}: you may not write to {there}; give a path in a folder of your own")
         return path

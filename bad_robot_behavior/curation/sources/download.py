@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from bad_robot_behavior.errors import SourceError
+from bad_robot_behavior.errors import DownloadError, SourceError
 
 DEFAULT_DUMP = "RoboArena/DataDump_02-03-2026"
 PIN = "bad-robot-download.json"
@@ -240,11 +240,11 @@ def _hub_errors(dump: str, revision: str | None) -> Iterator[None]:
         raise SourceError(f"{dump}: cannot be fetched while HF_HUB_OFFLINE is set. Unset it and try again") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
-        raise SourceError(f"{dump}: the Hub answered {status}. Run the same command again later") from error
+        raise DownloadError(f"{dump}: the Hub answered {status}. Run the same command again later") from error
     except (transport, OSError) as error:
         endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
         reason = type(error).__name__
-        raise SourceError(
+        raise DownloadError(
             f"{dump}: the download from {endpoint} broke off ({reason}). Check the network and the disk, then run the "
             "same command again; it goes on where it stopped"
         ) from error
