@@ -13,18 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior import media
 from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.scorers.prompted import Prompted
 from bad_robot_behavior.scorers.scorer import Clip, Curve, ScorerKind
 from bad_robot_behavior.vlm.answers import Checked, ask_checked
 from bad_robot_behavior.vlm.client import Client, Image, Message, Request, all_usage
 from bad_robot_behavior.vlm.prompts import Prompt, read_prompt, read_prompt_file
 
-_JPEG_QUALITY = 85
 _PLACE = re.compile(r"(<images?>)")
 
 
-class Asking(ABC):
+class Asking(Prompted, ABC):
     """A scorer whose curve comes from one number for each of some questions; a question is a prompt and pictures.
 
     A subclass says which pictures each question shows (`shown`), how its answer is read (`read`), and what curve the
@@ -33,7 +32,6 @@ class Asking(ABC):
     for the model: the seed that is sent comes from (seed, rollout_id).
     """
 
-    name: ClassVar[str]
     kind: ScorerKind = "progress"
     needs_frames: ClassVar[bool] = True
     min_frames: ClassVar[int] = 1
@@ -58,27 +56,11 @@ class Asking(ABC):
     ) -> None:
         """`image_size` is the longer side in pixels. `prompt_file`: another wording, such as the one that a model was
         trained on. Raises BadRobotError for one that has not the places for the pictures."""
-        self.client = client
-        self.num_frames = num_frames
-        self.image_size = image_size
-        self.temperature = temperature
-        self.seed = seed
-        self.prompt = read_prompt(self.name) if prompt_file is None else read_prompt_file(Path(prompt_file))
+        prompt = read_prompt(self.name) if prompt_file is None else read_prompt_file(Path(prompt_file))
+        super().__init__(
+            client, prompt, num_frames=num_frames, image_size=image_size, temperature=temperature, seed=seed
+        )
         _check(self.prompt, self.places)
-
-    def parameters(self) -> dict[str, Any]:
-        """Everything that decides a curve, as JSON."""
-        return {
-            "scorer": self.name,
-            "model": self.client.model,
-            "num_frames": self.num_frames,
-            "image_size": self.image_size,
-            "jpeg_quality": _JPEG_QUALITY,
-            "temperature": self.temperature,
-            "seed": self.seed,
-            "prompt": self.prompt.name,
-            "prompt_sha256": self.prompt.sha256,
-        }
 
     def score(self, clips: list[Clip]) -> list[Curve]:
         """One curve for each clip. Raises EndpointError where the endpoint does not answer."""
@@ -109,10 +91,6 @@ class Asking(ABC):
     def curve(self, answers: NDArray[np.float64], length: int) -> NDArray[np.float64]:
         """Values (length,) for the frames of a clip, from the number of each question. Raises ValueError, with the
         reason, where they make no curve."""
-
-    def pictures(self, frames: NDArray[np.uint8]) -> tuple[Image, ...]:
-        """Frames (N, H, W, 3) as they are sent."""
-        return tuple(Image(media.jpeg(frame, self.image_size, _JPEG_QUALITY), "image/jpeg") for frame in frames)
 
     def _ask_about(self, clip: Clip) -> list[Request] | str:
         if clip.frames is None:

@@ -15,17 +15,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from bad_robot_behavior import media
-from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.errors import check_choice
 from bad_robot_behavior.schema import CurveKind
 from bad_robot_behavior.scorers.card import Card
+from bad_robot_behavior.scorers.prompted import Prompted
 from bad_robot_behavior.scorers.question import EXTRAS, EncodedClip, Example, answer_schema, ask_about, read_answer
 from bad_robot_behavior.scorers.scorer import Clip, Curve
 from bad_robot_behavior.vlm.answers import ask_checked, shared_usage
-from bad_robot_behavior.vlm.client import Client, Image, Request
+from bad_robot_behavior.vlm.client import Client, Request
 from bad_robot_behavior.vlm.prompts import prompt_names, read_prompt
 
 __all__ = ["GVL", "PHRASINGS", "EncodedClip", "Example"]
@@ -37,12 +35,11 @@ PHRASINGS: tuple[str, ...] = tuple(
 
 Cameras = Literal["first", "all"]
 
-_JPEG_QUALITY = 85
 _TOKENS_PER_FRAME = 100
 _SPARE_TOKENS = 500
 
 
-class GVL:
+class GVL(Prompted):
     """The scorer `gvl`: progress in [0, 1] per frame, value = percent / 100, 0 at the first frame.
 
     Deterministic but for the model: the order of the frames and the seed sent with a request come from
@@ -84,14 +81,15 @@ class GVL:
         one after the other under one number. `orders` is how many orders of the frames the samples of one clip are
         spread over: samples that share an order are one request where the server can give several answers to it.
         """
-        if prompt not in PHRASINGS:
-            raise BadRobotError(f"prompt is {prompt!r}; legal: {', '.join(PHRASINGS)}")
-        self.client = client
-        self.num_frames = num_frames
-        self.image_size = image_size
-        self.temperature = temperature
-        self.seed = seed
-        self.prompt = read_prompt(prompt)
+        check_choice("prompt", prompt, PHRASINGS)
+        super().__init__(
+            client,
+            read_prompt(prompt),
+            num_frames=num_frames,
+            image_size=image_size,
+            temperature=temperature,
+            seed=seed,
+        )
         self.cameras: Cameras = cameras
         self.orders = orders
 
@@ -102,20 +100,8 @@ class GVL:
 
     def parameters(self) -> dict[str, Any]:
         """Everything that decides a curve, as JSON."""
-        return {
-            "scorer": self.name,
-            "model": self.client.model,
-            "num_frames": self.num_frames,
-            "image_size": self.image_size,
-            "jpeg_quality": _JPEG_QUALITY,
-            "temperature": self.temperature,
-            "seed": self.seed,
-            "cameras": self.cameras,
-            "orders": self.orders,
-            "prompt": self.prompt.name,
-            "prompt_sha256": self.prompt.sha256,
-            "prompt_extras_sha256": EXTRAS.sha256,
-        }
+        mine = {"cameras": self.cameras, "orders": self.orders, "prompt_extras_sha256": EXTRAS.sha256}
+        return super().parameters() | mine
 
     def score(self, clips: list[Clip]) -> list[Curve]:
         """One curve for each clip. Raises EndpointError where the endpoint does not answer."""
@@ -139,10 +125,6 @@ class GVL:
             others=tuple(self.pictures(frames) for frames in others),
             examples=tuple(examples),
         )
-
-    def pictures(self, frames: NDArray[np.uint8]) -> tuple[Image, ...]:
-        """Frames (N, H, W, 3) as they are sent."""
-        return tuple(Image(media.jpeg(frame, self.image_size, _JPEG_QUALITY), "image/jpeg") for frame in frames)
 
     def sample_encoded(self, clips: Sequence[EncodedClip], samples: int) -> list[list[Curve]]:
         """For each clip `samples` curves, all asked for at once. Raises EndpointError as `sample` does."""

@@ -55,6 +55,20 @@ class CachedClient(ABC):
             self.cache.put(request, answer)
 
 
+class LocalClient(CachedClient):
+    """A model in this process: it answers one request after the other (`_generate`)."""
+
+    def _send(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
+        answers = {}
+        for key, request in requests.items():
+            answers[key] = self._generate(request)
+            self._keep(request, answers[key])
+        return answers
+
+    @abstractmethod
+    def _generate(self, request: Request) -> Answer: ...
+
+
 def calls(requests: Mapping[str, Request]) -> list[list[tuple[str, Request]]]:
     """The requests, cut into runs of samples of one question: they differ in their seeds alone, by one each."""
     runs: list[list[tuple[str, Request]]] = []

