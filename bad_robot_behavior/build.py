@@ -26,7 +26,7 @@ from tqdm import tqdm
 from bad_robot_behavior.benchmark.quality import Samples
 from bad_robot_behavior.builder.card import took_sentence
 from bad_robot_behavior.builder.folder import check_target
-from bad_robot_behavior.builder.package import PARTNER_REJECTED, write_release
+from bad_robot_behavior.builder.package import reject_pair, write_release
 from bad_robot_behavior.builder.paperwork import public_recipe
 from bad_robot_behavior.curation.license import verdicts
 from bad_robot_behavior.curation.screen import DUPLICATE, Duplicates
@@ -40,7 +40,6 @@ from bad_robot_behavior.schema import (
     Asked,
     LicenseVerdict,
     ModelUse,
-    Preference,
     Recipe,
     Rejection,
     ReleaseManifest,
@@ -255,21 +254,11 @@ def _survey_raw(shards: list[Shard], left: Collection[str]) -> _Raw:
             sessions.add(first.session_id)
             people |= {rollout.evaluator for rollout in rollouts} | {p.evaluator for p in first.session.preferences}
             if first.session_id not in left:
-                lost += [_lost(preference, first) for preference in first.session.preferences]
+                lost += [
+                    reject_pair(preference, first, "both of its rollouts were rejected")
+                    for preference in first.session.preferences
+                ]
     return _Raw(frozenset(name for name in people if name), frozenset(sessions), tuple(lost))
-
-
-def _lost(preference: Preference, first: Rollout) -> Rejection:
-    return Rejection(
-        subject="preference",
-        subject_id=preference.pair_id,
-        session_id=preference.session_id,
-        source=first.source,
-        source_ref=first.source_ref,
-        stage="package",
-        code=PARTNER_REJECTED.id,
-        detail="both of its rollouts were rejected",
-    )
 
 
 def _publishable(

@@ -61,6 +61,20 @@ _FILE_GROUPS = 20  # a writer keeps about 100 KB of what it knows of each group 
 _ROW_FIELDS = tuple(field.name for field in msgspec.structs.fields(RolloutRow))
 
 
+def reject_pair(preference: Preference, first: Rollout, detail: str) -> Rejection:
+    """The rejection of a preference without its rollouts. first: the rollout of its session that it was read with."""
+    return Rejection(
+        subject="preference",
+        subject_id=preference.pair_id,
+        session_id=preference.session_id,
+        source=first.source,
+        source_ref=first.source_ref,
+        stage="package",
+        code=PARTNER_REJECTED.id,
+        detail=detail,
+    )
+
+
 def write_release(
     out: Path,
     *,
@@ -184,18 +198,7 @@ class _Packager:
             assert first.split is not None  # noqa: S101 - checked in _add_session
             self._add_row("preferences", first.split, msgspec.structs.replace(preference, split=first.split))
             return
-        self._rejected_pairs.append(
-            Rejection(
-                subject="preference",
-                subject_id=preference.pair_id,
-                session_id=preference.session_id,
-                source=first.source,
-                source_ref=first.source_ref,
-                stage="package",
-                code=PARTNER_REJECTED.id,
-                detail=f"rejected: {', '.join(missing)}",
-            )
-        )
+        self._rejected_pairs.append(reject_pair(preference, first, f"rejected: {', '.join(missing)}"))
 
     def _add_row(self, config: str, split: str, record: Record) -> None:
         self._writer(config, split).add(to_row(record))
