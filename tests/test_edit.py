@@ -220,9 +220,7 @@ def test_the_same_seed_gives_the_same_bytes(lab: Path, edited: Path, tmp_path: P
 
 
 def test_a_synthetic_set_is_to_be_built_first(edited: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        BadRobotError, match="is a synthetic set, whose rollouts have no ids yet; build"
-    ):
+    with pytest.raises(BadRobotError, match="is a synthetic set, whose rollouts have no ids yet; build"):
         edit(edited, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 

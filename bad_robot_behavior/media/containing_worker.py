@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import resource
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from bad_robot_behavior.media.containing import Answer, Question
 def main() -> None:
     """Serve until there are no more questions."""
     _limit_memory(int(sys.argv[1]))
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end without a word where whoever asked is gone
     # What a library prints must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -210,7 +210,7 @@ for name in ("bad-robot-behavior", "some where", "me/not-there", "damaged", "gon
 """
     lines = python(code).splitlines()
     assert "run: bad-robot install RELEASE" in lines[0]
-    assert lines[1] == "some where: there is no such folder"
+    assert lines[1] == "some where: there is no such folder; give that of a release"
     assert "the Hub does not give it" in lines[2]
     assert "is damaged; run bad-robot install again" in lines[3]
     assert "which is gone" in lines[4]
