@@ -352,6 +352,7 @@ def test_a_hub_out_of_reach_is_not_wrong_use(tmp_path: Path) -> None:
         env={
             **os.environ,
             "HF_ENDPOINT": "http://127.0.0.1:9",
+            "HF_HUB_OFFLINE": "0",
             "NO_PROXY": "127.0.0.1",
             "HF_HOME": str(tmp_path / "home"),
         },
