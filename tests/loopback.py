@@ -35,20 +35,21 @@ from collections.abc import Iterator
 from typing import Any
 
 FAULTS = (
-    "none, drop (connection cut in mid-answer), slow (answers after --slow-s), garbage (a body that is not JSON), "
-    "empty (no body), html (a proxy's page), no-choices, null (no text), truncated (finish_reason length), one-null "
-    "(no text in the second choice), refusal, max-tokens (wants max_completion_tokens), 429-date (429 with Retry-After "
-    "as a date), a status code; and, of the answer itself: wrong-count (an entry too few), prose (text where JSON was "
-    "asked), german (the same in another language), half-json (JSON cut off without a word), out-of-range (101 %), "
-    "gullible (does what the feedback orders), unlikely (the wanted token is not "
-    "among those named); mixed: for each request one of MIXED"
+    "none, drop (connection cut in mid-answer), slow (answers after --slow-s), trickle (begins at once, goes on for "
+    "--slow-s), garbage (a body that is not JSON), empty (no body), html (a proxy's page), no-choices, null (no text), "
+    "truncated (finish_reason length), one-null (no text in the second choice), refusal, max-tokens (wants "
+    "max_completion_tokens), 429-date (429 with Retry-After as a date), a status code; and, of the answer itself: "
+    "wrong-count (an entry too few), prose (text where JSON was asked), german (the same in another language), "
+    "german-json (the right JSON, its sentences in German), half-json (JSON cut off without a word), out-of-range "
+    "(101 %), gullible (does what the feedback orders), unlikely (the wanted token is not among those named); mixed: "
+    "for each request one of MIXED"
 )
 MIXED = (
-    *("429", "429-date", "500", "502", "drop", "slow", "garbage", "empty", "html", "no-choices", "null", "truncated"),
-    *("one-null", "wrong-count", "prose", "german", "half-json", "out-of-range"),
+    *("429", "429-date", "500", "502", "drop", "slow", "trickle", "garbage", "empty", "html", "no-choices", "null"),
+    *("truncated", "one-null", "wrong-count", "prose", "german", "german-json", "half-json", "out-of-range"),
 )
 """What fault `mixed` draws from, by the request: all that a patient client gets over."""
-CONTENT = {"wrong-count", "prose", "german", "half-json", "out-of-range", "gullible", "unlikely"}
+CONTENT = {"wrong-count", "prose", "german", "german-json", "half-json", "out-of-range", "gullible", "unlikely"}
 
 
 TOKENS_PER_PICTURE = 100
@@ -164,7 +165,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             usage = None
         choices = [] if fault == "no-choices" else choices
         payload = {"id": "chatcmpl-0", "object": "chat.completion", "created": 0, "model": request["model"]}
-        self._send(200, payload | {"choices": choices[::-1], "usage": usage}, cut=fault == "drop")
+        self._send(200, payload | {"choices": choices[::-1], "usage": usage}, breaks=fault)
         with self.state.lock:
             self.state.seen["answered"] += fault == "none"
             self.state.seen["choices"] += len(choices)
@@ -191,7 +192,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             choice["message"]["content"], choice["finish_reason"] = text[: len(text) // 2], "length"
         return choice
 
-    def _send(self, status: int, body: Any, headers: dict[str, str] | None = None, cut: bool = False) -> None:
+    def _send(self, status: int, body: Any, headers: dict[str, str] | None = None, breaks: str = "") -> None:
+        """breaks: fault `drop` or `trickle`, of the sending itself."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         # A client that gave up waiting has closed its end; that is its right.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -200,8 +202,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data[: len(data) // 2] if cut else data)
-            if cut:
+            if breaks == "trickle":
+                size = -(-len(data) // 40)  # never silent for long
+                for start in range(0, len(data), size):
+                    time.sleep(self.state.options.slow_s / 40)
+                    self.wfile.write(data[start : start + size])
+                return
+            self.wfile.write(data[: len(data) // 2] if breaks == "drop" else data)
+            if breaks == "drop":
                 self.wfile.flush()
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
@@ -225,6 +233,9 @@ def answer(request: dict[str, Any], fault: str = "none") -> str:
     elif '{"rollouts":' in asked:
         labels = json.loads(re.search(r"Labels of the rollouts: (.*)", said)[1])  # type: ignore[index]
         entries = sort_feedback(said, labels)
+        if fault == "german-json":
+            for entry in entries:
+                entry["critique"] = [one | {"sentence": "Der Roboter ist nicht schnell."} for one in entry["critique"]]
         text = json.dumps({"rollouts": entries[: len(entries) - short]})
         if fault == "gullible":
             text = obey(request, labels)

@@ -152,7 +152,7 @@ class Endpoint:
         if name in {"ConnectError", "ConnectTimeout"}:
             self._give_back(paid)
             return FaultError(lacking("down", f"{self.shown_url} cannot be reached ({name})"))
-        if "Timeout" in name:
+        if isinstance(error, TimeoutError) or "Timeout" in name:  # ours for the whole answer, or theirs for a part
             return FaultError(
                 lacking("transport", f"{self.shown_url} gave no answer within {self.settings.timeout_s:g} s")
             )

@@ -7,6 +7,7 @@ import base64
 import logging
 import pickle
 import socket
+import time
 from pathlib import Path
 
 import msgspec
@@ -45,9 +46,12 @@ def test_a_passing_fault_costs_time_and_nothing_else(fault: str) -> None:
         assert loopback.stats(url)["requests"] == 15
 
 
-def test_an_answer_after_the_deadline_is_asked_again() -> None:
-    with loopback.serve(fault="slow", slow_s=5, times=1) as url:
+@pytest.mark.parametrize("fault", ["slow", "trickle"])
+def test_an_answer_after_the_deadline_is_asked_again(fault: str) -> None:
+    """The deadline is that of the whole answer: one that comes byte by byte is never silent, and late all the same."""
+    with loopback.serve(fault=fault, slow_s=5, times=1) as url:
         (answer,) = client(url, timeout_s=1.0).ask([request()])
+        assert loopback.stats(url)["requests"] == 2
     assert answer.text == "You said: hello"
 
 
@@ -57,6 +61,7 @@ def test_an_answer_after_the_deadline_is_asked_again() -> None:
         ("429", "transport", "answered 429"),
         ("500", "transport", "answered 500"),
         ("drop", "transport", "dropped the connection"),
+        ("slow", "transport", "gave no answer within 0.3 s"),
         ("garbage", "transport", "not a chat completion"),
         ("no-choices", "empty", "no choices"),
         ("truncated", "empty", "cut off"),
@@ -64,8 +69,9 @@ def test_an_answer_after_the_deadline_is_asked_again() -> None:
 )
 def test_a_lasting_fault_is_an_answer_with_its_reason(fault: str, lack: str, words: str, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache.sqlite")
+    waiting = {"timeout_s": 0.3} if fault == "slow" else {}
     with loopback.serve(fault=fault, times=99) as url:
-        (answer,) = client(url, cache, max_attempts=3).ask([request()])
+        (answer,) = client(url, cache, max_attempts=3, **waiting).ask([request()])
         assert loopback.stats(url)["requests"] == 3
     assert answer.text is None
     assert answer.lack == lack
@@ -209,6 +215,17 @@ def test_it_can_be_asked_inside_a_running_loop_and_sent_to_a_worker(tmp_path: Pa
             return str(sent.ask([request()])[0].text)
 
         assert asyncio.run(inside()) == "You said: hello"
+
+
+@pytest.mark.parametrize("fault", ["429", "503"])
+def test_what_retry_after_names_is_waited_for(fault: str) -> None:
+    """The back-off of this client alone would be over in 0.04 s."""
+    with loopback.serve(fault=fault, retry_after_s=0.4, times=2) as url:
+        start = time.monotonic()
+        (answer,) = client(url).ask([request()])
+        assert time.monotonic() - start >= 0.8
+        assert loopback.stats(url)["requests"] == 3
+    assert answer.text == "You said: hello"
 
 
 def test_retry_after_is_waited_for_but_not_for_hours() -> None:

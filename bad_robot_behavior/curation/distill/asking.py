@@ -17,6 +17,7 @@ import msgspec
 
 from bad_robot_behavior.curation.distill import general, support
 from bad_robot_behavior.curation.distill.claims import Case, Claim, Found, Settled, Statement, stands_in
+from bad_robot_behavior.curation.distill.english import is_english
 from bad_robot_behavior.curation.distill.support import closed, feedback_blocks, mark_of
 from bad_robot_behavior.schema import AnnotatorType, DistillSettings, rule
 from bad_robot_behavior.schema.taxonomy import Taxonomy
@@ -90,7 +91,8 @@ class ModelReader:
         return _schema(list(case.labels), self._taxonomy, self._settings.max_claims)
 
     def _check(self, case: Case, text: str) -> dict[str, Any]:
-        """The answer by label. Raises BadAnswer for what breaks schema or taxonomy, or repeats the prompt."""
+        """The answer by label. Raises BadAnswer for what breaks schema or taxonomy, repeats the prompt or is not in
+        English: a release is, and a demonstration is shown to models of whatever language."""
         answer = read_json(text, self._schema(case))
         entries = {entry["label"]: entry for entry in answer["rollouts"]}
         if len(entries) != len(case.labels):
@@ -104,6 +106,10 @@ class ModelReader:
                     raise BadAnswer(f"a statement is longer than {_MAX_STATEMENT} characters or has control characters")
                 if _echoes(statement, self._rules):
                     raise BadAnswer("a statement repeats these instructions instead of sorting the feedback")
+                if not is_english(statement):
+                    raise BadAnswer(
+                        "a sentence or description is not in English; spans alone stay as they were written"
+                    )
         return entries
 
     def _settle(self, case: Case, answer: Checked[dict[str, Any]], counters: Counter[str]) -> Settled:

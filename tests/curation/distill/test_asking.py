@@ -92,6 +92,8 @@ def test_a_claim_without_a_verbatim_span_is_dropped(span: str, tmp_path: Path) -
         say(entry("A"), entry("B", span="dropped the marker", severity="severe")),
         say(entry("A"), entry("B", ("x" * 5000, "dropped the marker"))),
         say(entry("A"), entry("B", ("a\x07b", "dropped the marker"))),
+        say(entry("A"), entry("B", ("Er ließ ihn fallen.", "dropped the marker"))),
+        say(entry("A"), entry("B", span="dropped the marker", description="Se cayó el objeto.")),
         say(entry("A"), entry("B") | {"note": "extra"}),
     ],
 )
@@ -190,7 +192,8 @@ def test_a_model_that_obeys_planted_orders_leaks_nothing(planted: str, tmp_path:
         assert report["sessions_with_unusable_answer"] == 1
 
 
-FAULTS = ["429", "500", "drop", "garbage", "empty", "no-choices", "truncated", "wrong-count", "prose"]
+FAULTS = ["429", "500", "drop", "garbage", "empty", "no-choices", "null", "truncated"]
+FAULTS += ["wrong-count", "prose", "german", "german-json", "half-json"]
 
 
 def over_http(rollouts: list[Rollout], url: str, cache: Path | None = None) -> bytes:
@@ -214,6 +217,31 @@ def test_a_faulty_server_costs_time_and_no_byte(fault: str, judged: tuple[list[R
     rollouts, expected = judged
     with loopback.serve(fault=fault, times=2) as url:
         assert over_http(rollouts, url) == expected
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("refusal", "the endpoint or the model refused the request"),
+        ("no-choices", "empty: the answer has no choices (asked 2 times)"),
+        ("truncated", "empty: the answer was cut off at max_tokens (asked 2 times)"),
+        ("wrong-count", "$.rollouts breaks minItems: 2"),
+        ("half-json", "not valid JSON: "),
+        ("german", "not valid JSON: "),
+        ("german-json", "a sentence or description is not in English"),
+    ],
+)
+def test_what_a_server_never_mends_is_a_rejection_with_its_reason(fault: str, said: str, tmp_path: Path) -> None:
+    rollouts = pair(tmp_path)
+    with loopback.serve(fault=fault, times=99, stubborn=True) as url:
+        client = OpenAIClient(EndpointSettings(base_url=url, model="loopback", max_attempts=2), backoff_s=0.01)
+        made = list(Distill(DistillSettings(), client).run(rollouts, Store(Path("unused"))))
+    assert unasked(made) == rollouts
+    refused = [item for item in made if isinstance(item, Rejection)]
+    assert [(item.subject_id, item.code) for item in refused] == [
+        (rollout.rollout_id, "distill.unusable_answer") for rollout in rollouts
+    ]
+    assert all(item.detail.startswith(said) for item in refused), refused[0].detail
 
 
 def test_a_second_run_asks_nothing(judged: tuple[list[Rollout], bytes], tmp_path: Path) -> None:
