@@ -35,7 +35,7 @@ from bad_robot_behavior.curation.scrub.names import Names
 from bad_robot_behavior.curation.scrub.walk import walk
 from bad_robot_behavior.curation.split import Splitter, read_test_ids, split_item
 from bad_robot_behavior.engine import run_local
-from bad_robot_behavior.errors import BadRobotError, BudgetError, EndpointError, RecipeError
+from bad_robot_behavior.errors import BadRobotError, BudgetError, EndpointError, RecipeError, naming_disk
 from bad_robot_behavior.schema import (
     Asked,
     LicenseVerdict,
@@ -158,7 +158,7 @@ def workplace(work: Path, out: Path, *, shared: bool) -> Iterator[None]:
     if strange:
         raise BadRobotError(f"--work {work}: holds {strange[0]}, so it is no work folder; give the path of a new one")
     work.mkdir(parents=True, exist_ok=True, mode=0o700)  # raw text and raw names: for nobody else on this machine
-    with (work / ".lock").open("w") as lock:
+    with naming_disk(work), (work / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -11,6 +11,7 @@
         EndpointDownError      nobody is there at all
       BudgetError              what may be asked or spent is spent
       EngineError              a worker process that kept dying
+      DiskFullError            no room where something was to be written
       MissingExtraError        an optional dependency that is not installed
 
 A single bad rollout is never an error: it is a `schema.Rejection` and the build goes on.
@@ -18,7 +19,10 @@ A single bad rollout is never an error: it is a `schema.Rejection` and the build
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +30,7 @@ from typing import Any
 __all__ = [
     "BadRobotError",
     "BudgetError",
+    "DiskFullError",
     "DownloadError",
     "EndpointDownError",
     "EndpointError",
@@ -38,6 +43,7 @@ __all__ = [
     "SourceError",
     "check_choice",
     "hub_errors",
+    "naming_disk",
     "require",
 ]
 
@@ -109,6 +115,26 @@ class EngineError(BadRobotError):
     """A worker process that died again and again on the same work."""
 
     exit_code = 1
+
+
+class DiskFullError(BadRobotError):
+    """No room where something was to be written. What was finished before is kept, and nothing is half written."""
+
+    exit_code = 1
+
+    def __init__(self, place: str | Path) -> None:
+        super().__init__(f"{place}: no space is left on this disk; free some space and run the same command again")
+
+
+@contextlib.contextmanager
+def naming_disk(place: Path) -> Iterator[None]:
+    """Raise DiskFullError where a write inside finds no room: the system's own error does not name the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise DiskFullError(place) from error
 
 
 class MissingExtraError(BadRobotError):

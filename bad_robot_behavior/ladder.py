@@ -20,7 +20,7 @@ from bad_robot_behavior.benchmark.arms import ARMS, NO_EXAMPLE, Arm, Demo, Plan,
 from bad_robot_behavior.benchmark.ladder import BASE, LadderResults, compare, table
 from bad_robot_behavior.benchmark.report import to_json
 from bad_robot_behavior.builder.loader import LoadedRollout, Release, load
-from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.errors import BadRobotError, naming_disk
 from bad_robot_behavior.schema import EndpointSettings, ModelSettings, Prediction, SplitName
 from bad_robot_behavior.scorers.gvl import GVL, EncodedClip, Example
 from bad_robot_behavior.scorers.run import stated_parameters, to_prediction, view
@@ -101,8 +101,9 @@ def run_plan(
     **options: Any,
 ) -> LadderResults:
     """`ladder` with a plan of one's own; `options` go to GVL."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "plan.json").write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
+    with naming_disk(out):
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "plan.json").write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
     judge = Judge(release, plan, read_arms(arms), client, seed=seed, **options)
     read = {}
     for name, rows in judge.run(islice(load(release.path, split=plan.split), limit)).items():
@@ -110,8 +111,9 @@ def run_plan(
         predictions.write(path, rows, predictions.describe(release))
         read[name] = predictions.read(path)
     results = compare(release, plan, read, draws=draws, seed=seed)
-    (out / "ladder.json").write_text(to_json(results) + "\n", encoding="utf-8")
-    (out / "ladder.txt").write_text(table(results) + "\n", encoding="utf-8")
+    with naming_disk(out):
+        (out / "ladder.json").write_text(to_json(results) + "\n", encoding="utf-8")
+        (out / "ladder.txt").write_text(table(results) + "\n", encoding="utf-8")
     return results
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tests import small_disk
 from tests.chain import FAILINGS, Chain, straight
 
 
@@ -27,6 +28,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         chain = Chain(Path(folder), options.sessions, options.samples)
         for name, failing in {"straight": straight, **FAILINGS}.items():
+            if name == "disk" and not small_disk.possible():
+                print("disk      not run: this kernel lets a user mount no file system of his own")
+                continue
             start = time.perf_counter()
             failing(chain)
             took = time.perf_counter() - start

@@ -21,7 +21,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from bad_robot_behavior.cli import main
-from tests import loopback
+from tests import loopback, small_disk
 from tests.dumps import hashes, write_dump, write_recipe
 
 FRAMES = 4
@@ -42,12 +42,7 @@ class Chain:
         """One `bad-robot build` into the folder of that name; its exit code. limit_bytes: no file gets larger, which
         fails writes as a full disk does."""
         with loopback.serve(**server) as url:
-            place = {"base_url": url, "model": "loopback", "max_attempts": 4, "timeout_s": 2.0, "concurrency": 16}
-            place |= {"prompt_price": 2.0, "completion_price": 10.0}
-            reward = {"endpoint": place, "num_frames": FRAMES, "samples": self.samples, "image_size": 64}
-            recipe = write_recipe(
-                self.root / name / "recipe.yaml", self.dump, distill={"endpoint": dict(place)}, reward=reward
-            )
+            recipe = self.recipe(name, url)
             arguments = ["build", str(recipe), "-o", str(self.release(name)), *(["--ask-again"] if ask_again else [])]
             if limit_bytes is None:
                 done = CliRunner().invoke(main, arguments)
@@ -59,6 +54,14 @@ class Chain:
             if "die_at" not in server:
                 self.reports.setdefault(name, []).append(loopback.stats(url))
         return code
+
+    def recipe(self, name: str, url: str) -> Path:
+        """The recipe of the build of that name, which asks the server at `url`."""
+        place = {"base_url": url, "model": "loopback", "max_attempts": 4, "timeout_s": 2.0, "concurrency": 16}
+        place |= {"prompt_price": 2.0, "completion_price": 10.0}
+        reward = {"endpoint": place, "num_frames": FRAMES, "samples": self.samples, "image_size": 64}
+        path = self.root / name / "recipe.yaml"
+        return write_recipe(path, self.dump, distill={"endpoint": dict(place)}, reward=reward)
 
     def release(self, name: str) -> Path:
         return self.root / name / "release"
@@ -129,11 +132,28 @@ def older(chain: Chain) -> None:
 
 
 def full(chain: Chain) -> None:
-    """The disk is full, until somebody makes room."""
+    """No file can grow beyond half the size of the answers; then it can."""
     room = max(40_000, chain.cache("straight").stat().st_size // 2)
     assert chain.build("full", limit_bytes=room) != 0, chain.said
     assert not chain.release("full").exists()
     assert chain.build("full") == 0, chain.said
+
+
+def disk(chain: Chain) -> None:
+    """The disk fills up in one stage after the other, each time until somebody makes room."""
+    folder = chain.root / "disk"
+    whole = sum(path.stat().st_size for path in (chain.root / "straight").rglob("*")) // 1024
+    with loopback.serve() as url:
+        recipe = chain.recipe("disk", url)
+        sizes = [whole * percent // 100 for percent in (5, 25, 60, 1000)]
+        release = folder / "small" / "release"
+        *failed, last = small_disk.bad_robot(folder / "small", folder, sizes, "build", recipe, "-o", release)
+        chain.reports["disk"] = [loopback.stats(url)]
+    for code, said, why in failed:
+        assert (code, said) == (1, ""), why
+        assert "no space is left on this disk; free some space and run the same command again" in why, why
+        assert "Traceback" not in why
+    assert last[0] == 0, last[2]
 
 
 def refusal(chain: Chain) -> None:
@@ -145,7 +165,7 @@ def refusal(chain: Chain) -> None:
 
 
 FAILINGS: dict[str, Callable[[Chain], None]] = {
-    function.__name__: function for function in (mixed, death, second, corrupt, older, full, refusal)
+    function.__name__: function for function in (mixed, death, second, corrupt, older, full, disk, refusal)
 }
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from bad_robot_behavior import load
 from bad_robot_behavior.cli import main
-from tests import loopback
+from tests import loopback, small_disk
 from tests.dumps import hashes, write_dump, write_recipe
 
 SESSIONS = 2
@@ -240,3 +240,38 @@ def test_score_counts_keeps_to_its_budget_and_asks_again(dump: Path, tmp_path: P
     wrong = here(*base, "--prompt", "gvl_rude")
     assert wrong.exit_code == 2
     assert "legal: gvl, gvl_agent" in wrong.stderr
+
+
+def test_score_over_a_server_that_fails_in_every_way_writes_the_same_bytes(dump: Path, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    assert here("build", write_recipe(tmp_path / "recipe.yaml", dump), "-o", release).exit_code == 0
+    base = ("score", release, "--scorer", "gvl", "--model", "loopback", "--num-frames", 4)
+    faults = ("none", "mixed", "drop", "half-json", "no-choices")
+    for fault in faults:
+        with loopback.serve(fault=fault) as url:
+            done = here(*base, "--base-url", url, "-o", tmp_path / f"{fault}.parquet")
+            assert done.exit_code == 0, done.stderr
+            asked = loopback.stats(url)["requests"]
+        assert (asked == 4) == (fault == "none")
+    rows = {fault: pq.read_table(tmp_path / f"{fault}.parquet").to_pylist() for fault in faults}
+    assert all(row["error"] is None for row in rows["none"])
+    for fault in faults:
+        assert rows[fault] == rows["none"], fault
+
+
+@small_disk.needed
+def test_score_on_a_disk_that_is_full_leaves_no_half_file_and_goes_on(dump: Path, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    assert here("build", write_recipe(tmp_path / "recipe.yaml", dump), "-o", release).exit_code == 0
+    with loopback.serve() as url:
+        base = ("score", release, "--scorer", "gvl", "--base-url", url, "--model", "loopback", "--num-frames", 4)
+        assert here(*base, "-o", tmp_path / "straight.parquet").exit_code == 0
+        out = tmp_path / "disk" / "gvl.parquet"
+        *failed, last = small_disk.bad_robot(out.parent, tmp_path / "kept", (8, 24, 64, 2000), *base, "-o", out)
+    for code, said, why in failed:
+        assert (code, said) == (1, ""), why
+        assert "no space is left on this disk; free some space" in why
+        assert "Traceback" not in why
+    assert last[0] == 0, last[2]
+    assert sorted(path.suffix for path in (tmp_path / "kept").iterdir()) == [".lock", ".parquet", ".sqlite"]
+    assert pq.read_table(tmp_path / "kept" / "gvl.parquet") == pq.read_table(tmp_path / "straight.parquet")

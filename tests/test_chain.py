@@ -7,6 +7,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from tests import small_disk
 from tests.chain import FAILINGS, Chain, straight
 
 
@@ -17,7 +18,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     return made
 
 
-@pytest.mark.parametrize("name", FAILINGS)
+NEEDS = {"disk": small_disk.needed}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS.get(name, ())) for name in FAILINGS])
 def test_what_is_made_in_the_end_is_the_same(name: str, chain: Chain) -> None:
     FAILINGS[name](chain)
     assert chain.made(name) == chain.made("straight")

@@ -30,7 +30,7 @@ from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.client import Answer, Image, Request
 from bad_robot_behavior.vlm.openai_client import OpenAIClient
 from bad_robot_behavior.vlm.stub import StubClient
-from tests import judge, loopback
+from tests import judge, loopback, small_disk
 from tests.dumps import hashes, write_recipe
 from tests.worlds import Index, recipe_changes, write_world
 
@@ -152,6 +152,28 @@ def test_over_http_it_resumes_and_a_second_run_asks_nothing(world: World, tmp_pa
     assert sorted(path.name for path in (tmp_path / "first").iterdir()) == [
         "ladder.json", "ladder.txt", "none.parquet", "plan.json", "text_video_dense.parquet"
     ]  # fmt: skip
+
+
+def test_a_judge_that_fails_in_every_way_and_a_full_disk_change_no_byte(world: World, tmp_path: Path) -> None:
+    common = ["ladder", str(world.release.path), "--model", "judge", "--limit", "8", "--draws", "50"]
+    common += ["--num-frames", "5", "--image-size", "64", "--arms", "none_again,text_video_dense"]
+    results = ("ladder.json", "ladder.txt", "plan.json", *(f"{arm}.parquet" for arm in (*DENSE, "none_again")))
+    for name, faults in (("straight", {}), ("failing", {"fault": "mixed"})):
+        with judge.serve(world.index, **faults) as url:
+            done = CliRunner().invoke(main, [*common, "--base-url", url, "-o", str(tmp_path / name)])
+            assert done.exit_code == 0, done.output
+            assert (loopback.stats(url)["requests"] > 24) == (name == "failing")
+    if small_disk.possible():
+        with judge.serve(world.index) as url:
+            out, kept = tmp_path / "disk" / "out", tmp_path / "kept"
+            runs = small_disk.bad_robot(out.parent, kept, (24, 120, 4000), *common, "--base-url", url, "-o", out)
+        assert [code for code, _, _ in runs] == [1, 1, 0], runs
+        assert all("no space is left on this disk; free some" in why for _, _, why in runs[:-1])
+        (kept / "out").rename(tmp_path / "filled")
+    made = [folder for folder in (tmp_path / "failing", tmp_path / "filled") if folder.exists()]
+    for name in results:
+        for folder in made:
+            assert (folder / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), (folder, name)
 
 
 def test_every_arm_shows_what_it_says_and_frames_are_decoded_once(

@@ -24,7 +24,7 @@ from bad_robot_behavior.benchmark import fit
 from bad_robot_behavior.benchmark.checks import METADATA_KEY, ORIGIN_KEY, SCHEMA, json_object
 from bad_robot_behavior.benchmark.fit import describe, examine
 from bad_robot_behavior.benchmark.metrics import Floats, Ints
-from bad_robot_behavior.errors import PredictionsError
+from bad_robot_behavior.errors import PredictionsError, naming_disk
 from bad_robot_behavior.schema import Defect, Prediction
 
 __all__ = ["Predictions", "check", "describe", "read", "write"]
@@ -93,7 +93,7 @@ def write(
 
     `release` (see `describe`) is kept in the file, so that it cannot be joined with another release by mistake, and so
     is `origin`, what the values were made with. The file appears whole or not at all. Raises PredictionsError where the
-    rows break a rule of `check`, and whatever the iterable raises.
+    rows break a rule of `check`, DiskFullError where there is no room, and whatever the iterable raises.
     """
     path = Path(path)
     stated = {METADATA_KEY: release, ORIGIN_KEY: origin}
@@ -101,8 +101,9 @@ def write(
         {key: json.dumps(dict(said), sort_keys=True) for key, said in stated.items() if said} or None
     )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
+        with naming_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
     except OSError as error:
         raise PredictionsError(f"{path}: cannot be written: {error.strerror}") from error
     os.close(handle)
@@ -110,7 +111,7 @@ def write(
     rows = 0
     try:
         stream = iter(predictions)
-        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        with naming_disk(path), pq.ParquetWriter(part, schema, compression="zstd") as writer:
             while batch := list(islice(stream, _BATCH)):
                 columns = [[getattr(row, name) for row in batch] for name in schema.names]
                 arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]

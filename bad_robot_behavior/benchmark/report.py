@@ -14,7 +14,7 @@ import msgspec
 from bad_robot_behavior.benchmark.predictions import Predictions
 from bad_robot_behavior.benchmark.results import POOLED, Measure, Number, Results, TaskResult
 from bad_robot_behavior.benchmark.world import FAULT
-from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.errors import BadRobotError, naming_disk
 
 if TYPE_CHECKING:
     from bad_robot_behavior.benchmark.ladder import LadderResults
@@ -46,16 +46,17 @@ def write_text(path: Path, text: str, what: str) -> None:
 def write_bytes(path: Path, data: bytes, what: str) -> None:
     """Write a file whole or not at all. Raises BadRobotError where it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
-        part = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            part.chmod(0o644)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with naming_disk(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".part")
+            part = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                part.chmod(0o644)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise BadRobotError(f"{path}: {what} cannot be written: {error.strerror}") from error
 

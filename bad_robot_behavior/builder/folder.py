@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bad_robot_behavior.builder.reading import MANIFEST, read_manifest
-from bad_robot_behavior.errors import ReleaseError
+from bad_robot_behavior.errors import ReleaseError, naming_disk
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -23,20 +23,22 @@ def release_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out` to write a release into, renamed to `out` at the end, removed where something fails.
 
     What a killed run left there is removed first. An earlier release at `out` is swapped out in one step. Raises
-    ReleaseError where `out` is a file or a folder that is no release, or where another process is writing it now.
+    ReleaseError where `out` is a file or a folder that is no release, or where another process is writing it now;
+    DiskFullError where there is no room.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100 - resolve() would follow a link that the user chose to have
     check_target(out)
     part = out.with_name(f".{out.name}.bad-robot-part")  # a name that nobody else gives to a folder of theirs
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(part):
-            try:
-                yield part
-                check_target(out)
-                _move(part, out)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
+        with naming_disk(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(part):
+                try:
+                    yield part
+                    check_target(out)
+                    _move(part, out)
+                finally:
+                    shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         raise ReleaseError(f"{out}: cannot be written: {error.strerror or error}{place}") from error

@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bad_robot_behavior.errors import BadRobotError
+from bad_robot_behavior.errors import BadRobotError, DiskFullError, naming_disk
 from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
 
 _VERSION = 1
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}  # the second is about the index of the log beside the file
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -115,10 +116,14 @@ class Cache:
         return self.read(forget)
 
     def read(self, action: Callable[[sqlite3.Connection], T]) -> T:
-        """What `action` finds in the file. Raises BadRobotError where the file cannot be opened or read."""
+        """What `action` finds in the file. Raises BadRobotError where the file cannot be opened or read, DiskFullError
+        where that needs room that is not there."""
         try:
-            return self._do(action)
+            with naming_disk(self.path):
+                return self._do(action)
         except (sqlite3.OperationalError, OSError) as error:
+            if getattr(error, "sqlite_errorcode", None) in _FULL:
+                raise DiskFullError(self.path) from error
             raise BadRobotError(
                 f"{self.path}: the cache of model answers cannot be used: {error}. Free some space there, or see that "
                 "the folder may be written, and run the same command again"
@@ -188,11 +193,15 @@ class Cache:
 
 
 def _problem(path: Path, thorough: bool = False) -> str | None:
-    """Why the file cannot be used as a cache, or None. A file that is not there, or is empty, can."""
+    """Why the file cannot be used as a cache, or None.
+
+    One that is not there or holds nothing can: a disk that was full when it was begun leaves such a file."""
     if not path.exists() or path.stat().st_size == 0:
         return None
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
+            if database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                return None
             if (version := database.execute("PRAGMA user_version").fetchone()[0]) != _VERSION:
                 return f"version {version}, not {_VERSION}"
             database.execute("SELECT key, text, prompt_tokens, completion_tokens FROM answers LIMIT 1").fetchone()
@@ -212,13 +221,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")
-    database.execute(
-        "CREATE TABLE IF NOT EXISTS answers"
-        " (key TEXT PRIMARY KEY, text TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER) WITHOUT ROWID"
-    )
-    database.execute("CREATE TABLE IF NOT EXISTS unusable (key TEXT PRIMARY KEY) WITHOUT ROWID")
-    database.execute("CREATE TABLE IF NOT EXISTS spent (name TEXT PRIMARY KEY, amount REAL NOT NULL) WITHOUT ROWID")
-    database.execute(f"PRAGMA user_version = {_VERSION}")
+    with transaction(database):
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, prompt_tokens INTEGER,"
+            " completion_tokens INTEGER) WITHOUT ROWID"
+        )
+        database.execute("CREATE TABLE IF NOT EXISTS unusable (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        database.execute("CREATE TABLE IF NOT EXISTS spent (name TEXT PRIMARY KEY, amount REAL NOT NULL) WITHOUT ROWID")
+        database.execute(f"PRAGMA user_version = {_VERSION}")
     return database
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import sqlite3
@@ -13,6 +14,7 @@ import pytest
 from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.vlm.cache import Cache, request_key
 from bad_robot_behavior.vlm.client import Answer, Image, Message, Request
+from tests import small_disk
 
 ROOT = Path(__file__).parent.parent.parent
 BASE = Request(model="m", messages=(Message("user", ("hello", Image(b"abc", "image/png"))),), seed=1)
@@ -136,6 +138,17 @@ def test_an_unusable_file_is_moved_aside_with_a_warning(
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_a_file_that_was_only_begun_is_gone_on_with(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a disk leaves it that had no room for the tables."""
+    path = tmp_path / "cache.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    assert path.stat().st_size > 0
+    Cache(path).put(BASE, Answer(text="yes"))
+    assert Cache(path).get(BASE) == Answer(text="yes", cached=True)
+    assert caplog.text == ""
+
+
 def test_a_cache_that_cannot_be_written_warns_once_and_loses_no_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,7 +181,6 @@ import resource, sys
 from pathlib import Path
 import msgspec
 from bad_robot_behavior.errors import BadRobotError
-from bad_robot_behavior.errors import BadRobotError
 from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.client import Answer
 from tests.vlm.test_cache import BASE
@@ -198,6 +210,39 @@ def test_a_full_disk_is_told_and_what_was_stored_stays(size: int, words: str, tm
         assert 0 < kept < 200
         assert len(Cache(path)) == kept
         assert Cache(path).get(msgspec.structs.replace(BASE, seed=0)) is not None
+
+
+SIZES = """
+import subprocess, sys
+from pathlib import Path
+from bad_robot_behavior.errors import DiskFullError
+from bad_robot_behavior.vlm.cache import Cache
+from bad_robot_behavior.vlm.client import Answer
+from tests.vlm.test_cache import BASE
+folder = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", folder], check=True)
+for size in range(4, 104, 8):
+    subprocess.run(["mount", "-o", f"remount,size={size}k", folder], check=True)
+    cache = Cache(folder / "cache.sqlite")
+    try:
+        assert cache.get(BASE) is None
+    except DiskFullError as error:
+        assert str(error).startswith(str(cache.path)), error
+        print("full", end=" ")
+        continue
+    cache.put(BASE, Answer(text="yes"))
+    assert cache.get(BASE).text == "yes"
+    print("room", [path.name for path in folder.iterdir() if "unusable" in path.name])
+    break
+"""
+
+
+@small_disk.needed
+def test_a_disk_without_room_is_said_to_be_full_whatever_there_is_no_room_for(tmp_path: Path) -> None:
+    command = [*small_disk.APART, sys.executable, "-c", SIZES, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.startswith("full full "), done.stderr
+    assert done.stdout.endswith("full room []\n"), "and what was begun is gone on with"
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
