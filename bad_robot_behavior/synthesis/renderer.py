@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import weakref
-from collections import OrderedDict
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,6 @@ mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontSca
 context.free()
 """
 _MAX_GEOMS = 2000
-_KEPT = 2
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
 
 
@@ -113,6 +111,7 @@ class Renderer:
         self._mujoco = library
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         model.vis.quality.offsamples = 0
+        model.vis.quality.shadowsize = 0  # else 64 MB of buffer for shadows that are not drawn
         # Not library.GLContext: that is another one where mujoco was imported before MUJOCO_GL was set.
         context = importlib.import_module(f"mujoco.{chosen}").GLContext(width, height)
         context.make_current()
@@ -165,27 +164,27 @@ class Renderer:
 
 
 class Studio:
-    """Draws any world at one size, with a renderer for each task's model, of 150 MB; the latest two are kept."""
+    """Draws any world at one size. It keeps the renderer of the task that was drawn last, since scenes come by task."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
-        self._renderers: OrderedDict[Any, Renderer] = OrderedDict()
+        self._key: tuple[str, View] | None = None
+        self._renderer: Renderer | None = None
 
     def draw(self, world: World, camera: Role) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 RGB of the world as it is now; a new array each time."""
         # What OpenGL keeps are meshes and textures, which are the same in all variants of a model.
         key = (world.variant.xml, world.task.view)
-        if key not in self._renderers:
-            if len(self._renderers) == _KEPT:
-                self._renderers.popitem(last=False)[1].close()
-            self._renderers[key] = Renderer(world.model, self.width, self.height, world.task.view)
-        self._renderers.move_to_end(key)
-        return self._renderers[key].draw(world.model, world.data, camera)
+        if self._renderer is None or key != self._key:
+            self.close()
+            self._key, self._renderer = key, Renderer(world.model, self.width, self.height, world.task.view)
+        return self._renderer.draw(world.model, world.data, camera)
 
     def close(self) -> None:
         """Free all that OpenGL holds."""
-        while self._renderers:
-            self._renderers.popitem()[1].close()
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
 
 
 @functools.cache

@@ -52,10 +52,21 @@ class Variant:
     filled: bool
 
 
-# A model is 20 MB. Scenes come task by task, so that a few are enough.
-@functools.lru_cache(maxsize=4)
 def compiled(variant: Variant) -> Any:
     """The MjModel of a variant. Do not change it: copy it."""
+    models = _of_task(variant.xml)
+    if variant not in models:
+        models[variant] = _compile(variant)
+    return models[variant]
+
+
+@functools.lru_cache(maxsize=1)
+def _of_task(xml: str) -> dict[Variant, Any]:
+    """Models of the task whose turn it is; one is 20 MB, and a task has five variants at most."""
+    return {}
+
+
+def _compile(variant: Variant) -> Any:
     library = mujoco()
     spec = library.MjSpec.from_file(variant.xml)
     # Along the fingers, from behind the hand's rail, so that both pads and what is between them are seen.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -48,10 +49,43 @@ def test_every_item_once(workers: int) -> None:
     assert results == {i: i * i for i in range(7)}
 
 
-def test_a_killed_worker_costs_time_not_results(tmp_path: Path) -> None:
+def test_a_killed_worker_costs_time_not_results(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     items = [(i, str(tmp_path)) for i in range(6)]
     results = list(run_local(die_once, items, 2))
     assert sorted(results) == [(item, item[0]) for item in items]
+    told = f"a worker process died on {items[3]}; a new one takes its place (attempt 2 of 3)"
+    assert [record.getMessage() for record in caplog.records] == [told]
+
+
+def meet(item: tuple[int, str]) -> int:
+    """The first worker at item 0 dies; all other work takes until two workers are alive at once."""
+    number, folder = item
+    (Path(folder) / str(os.getpid())).touch()
+    if number == 0 and not (Path(folder) / "died").exists():
+        wait_until(lambda: len(list(Path(folder).iterdir())) >= 2)
+        (Path(folder) / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    wait_until((Path(folder) / "died").exists)
+    wait_until(lambda: sum(alive(int(path.name)) for path in Path(folder).iterdir() if path.name != "died") >= 2)
+    return os.getpid()
+
+
+def test_a_new_worker_takes_the_place_of_a_killed_one(tmp_path: Path) -> None:
+    """And the other one is left at its work."""
+    workers = dict(run_local(meet, [(i, str(tmp_path)) for i in range(6)], 2))
+    assert len(workers) == 6
+    assert len(list(tmp_path.iterdir())) == 4, "three workers in all, and the mark of the one that died"
+    assert len(set(workers.values())) == 2
+
+
+def unlike_pickle(_item: int) -> object:
+    return lambda: None
+
+
+def test_what_cannot_be_sent_back_is_an_error_of_the_work() -> None:
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError), match="pickle") as raised:
+        list(run_local(unlike_pickle, range(3), 2))
+    assert "in _serve" in "".join(raised.value.__notes__)
 
 
 def test_an_item_that_always_kills_is_named_and_the_others_are_done() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -101,7 +102,18 @@ def test_a_set_goes_through_the_whole_chain(made: Path, tmp_path: Path) -> None:
     assert all(isinstance(item, Rollout) and item.reward is not None for item in items)
 
 
-def test_killed_anywhere_and_with_two_workers_it_ends_with_the_same_bytes(made: Path, tmp_path: Path) -> None:
+def at_work(parent: int, folder: Path) -> list[int]:
+    """Processes of that parent that have a file in the folder open."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            of = int((process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+            if of == parent and any(link.readlink().is_relative_to(folder) for link in (process / "fd").iterdir()):
+                found.append(int(process.name))
+    return found
+
+
+def test_killed_anywhere_whole_or_a_worker_alone_it_ends_with_the_same_bytes(made: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     command = [
         sys.executable,
@@ -122,8 +134,14 @@ def test_killed_anywhere_and_with_two_workers_it_ends_with_the_same_bytes(made: 
     first.wait()
     assert list(out.glob(".progress/part-*")), "it was killed before anything was under way"
     assert not (out / "synthetic.json").exists()
-    again = subprocess.run([*command, "--workers", "2"], capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
+    again = subprocess.Popen([*command, "--workers", "2"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (filming := at_work(again.pid, out)) and again.poll() is None:
+        time.sleep(0.02)
+    os.kill(filming[0], signal.SIGKILL)
+    told = again.communicate()[1]
+    assert again.returncode == 0, told
+    assert "a worker process died on pick-place-v3-" in told
+    assert "a new one takes its place (attempt 2 of 3)" in told
     alone = tmp_path / "alone"  # per_scene is an argument too, so that the fixture's set is not quite the same
     shutil.copytree(made, alone)
     mine, theirs = hashes(out), hashes(alone)
