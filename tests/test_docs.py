@@ -107,6 +107,14 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
 
 
+def test_tests_that_pages_name_are_there() -> None:
+    for page in PAGES:
+        file = ""
+        for path, name in re.findall(r"`(tests/[\w/]+\.py)?::(\w+)`", page.read_text(encoding="utf-8")):
+            file = path or file  # `::test_that` stands in the file named before it
+            assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{page.name}: {file}::{name}"
+
+
 def test_no_page_speaks_of_a_machine() -> None:
     for page in [*PAGES, ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md"]:
         assert not re.search(r"/work/|/tmp/|/root/", page.read_text(encoding="utf-8")), page.name
