@@ -38,15 +38,16 @@ FAULTS = (
     "none, drop (connection cut in mid-answer), slow (answers after --slow-s), trickle (begins at once, goes on for "
     "--slow-s), garbage (a body that is not JSON), empty (no body), html (a proxy's page), no-choices, null (no text), "
     "truncated (finish_reason length), one-null (no text in the second choice), refusal, max-tokens (wants "
-    "max_completion_tokens), 429-date (429 with Retry-After as a date), a status code; and, of the answer itself: "
-    "wrong-count (an entry too few), prose (text where JSON was asked), german (the same in another language), "
-    "german-json (the right JSON, its sentences in German), half-json (JSON cut off without a word), out-of-range "
-    "(101 %), gullible (does what the feedback orders), unlikely (the wanted token is not among those named); mixed: "
-    "for each request one of MIXED"
+    "max_completion_tokens), a status code, 429-after and 429-date (429 with Retry-After in seconds, as a date); and, "
+    "of the answer itself: wrong-count (an entry too few), prose (text where JSON was asked), german (the same in "
+    "another language), german-json (the right JSON, its sentences in German), half-json (JSON cut off without a "
+    "word), out-of-range (101 percent), gullible (does what the feedback orders), unlikely (the wanted token is not among "
+    "those named); mixed: for each request one of MIXED"
 )
 MIXED = (
-    *("429", "429-date", "500", "502", "drop", "slow", "trickle", "garbage", "empty", "html", "no-choices", "null"),
-    *("truncated", "one-null", "wrong-count", "prose", "german", "german-json", "half-json", "out-of-range"),
+    *("429", "429-after", "429-date", "500", "502", "drop", "slow", "trickle", "garbage", "empty", "html"),
+    *("no-choices", "null", "truncated", "one-null", "wrong-count", "prose", "german", "german-json", "half-json"),
+    "out-of-range",
 )
 """What fault `mixed` draws from, by the request: all that a patient client gets over."""
 CONTENT = {"wrong-count", "prose", "german", "german-json", "half-json", "out-of-range", "gullible", "unlikely"}
@@ -135,9 +136,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if unsupported:
             self._send(400, {"error": {"message": f"{unsupported[0]!r} is not supported", "param": None}})
             return
-        if fault == "429-date":
+        if fault in {"429-after", "429-date"}:
             until = email.utils.formatdate(time.time() + options.retry_after_s, usegmt=True)
-            self._send(429, {"error": {"message": "slow down"}}, {"Retry-After": until})
+            after = {"Retry-After": until if fault == "429-date" else f"{options.retry_after_s or 0.2:g}"}
+            self._send(429, {"error": {"message": "slow down"}}, after)
         elif fault.isdigit():
             headers = {"Retry-After": f"{options.retry_after_s:g}"} if options.retry_after_s else {}
             said = f"planted {fault}; you sent {self.headers.get('Authorization')}"

@@ -35,7 +35,21 @@ def request(text: str = "hello", **changes: object) -> Request:
 
 @pytest.mark.parametrize(
     "fault",
-    ["429", "429-date", "500", "503", "408", "drop", "garbage", "empty", "html", "no-choices", "null", "truncated"],
+    [
+        "429",
+        "429-after",
+        "429-date",
+        "500",
+        "503",
+        "408",
+        "drop",
+        "garbage",
+        "empty",
+        "html",
+        "no-choices",
+        "null",
+        "truncated",
+    ],
 )
 def test_a_passing_fault_costs_time_and_nothing_else(fault: str) -> None:
     requests = [request(f"question {i}") for i in range(5)]
