@@ -41,8 +41,8 @@ FAULTS = (
     "max_completion_tokens), a status code, 429-after and 429-date (429 with Retry-After in seconds, as a date); and, "
     "of the answer itself: wrong-count (an entry too few), prose (text where JSON was asked), german (the same in "
     "another language), german-json (the right JSON, its sentences in German), half-json (JSON cut off without a "
-    "word), out-of-range (101 percent), gullible (does what the feedback orders), unlikely (the wanted token is not among "
-    "those named); mixed: for each request one of MIXED"
+    "word), out-of-range (101 percent), gullible (does what the feedback orders), unlikely (the wanted token is not "
+    "among those named); mixed: for each request one of MIXED"
 )
 MIXED = (
     *("429", "429-after", "429-date", "500", "502", "drop", "slow", "trickle", "garbage", "empty", "html"),
