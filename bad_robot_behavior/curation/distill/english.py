@@ -20,18 +20,18 @@ because is was were be been being are has had have did does do could would shoul
 just all both any some more most one two
 """
 # German, French, Spanish, Italian, Portuguese, Dutch, the Scandinavian languages, Polish, Turkish and Romanian, a line
-# each. None is an English word that is said of robots: so no hat, war, pour, son, sin or plus.
+# each. None is an English word that may be said of robots: so no hat, war, pour, son, plus, met, van, ale or til.
 _OTHER_SMALL_WORDS = """
-der die das den dem des ein eine einen einem und ist nicht wurde mit von auf zu sich im vom zum nach aber sehr kein noch
+der die das den dem des ein eine einen einem und ist nicht wurde mit von auf zu sich vom zum nach aber sehr kein noch um
 le la les un une du et est pas ne dans sur avec il elle qui que au aux se ce cette sa ses mais
-el los las y del al lo su por para muy pero fue como cuando hasta una uno
-gli di della che ha sulla sul nel nella dal dalla alla molto stato
-os uma da dos das na nos nas com foi ao em mas muito pelo pela seu sua
-de het een van en niet met naar voor maar te zijn wordt werd bij heeft deze dit dat ook
-och att det som inte av ikke og til af har med blev ble
-nie jest od po ale przez ze
+el los las y del al lo su por para muy pero fue como cuando hasta una
+gli di della che ha sulla sul nel nella dalla alla molto stato
+uma da dos das na nos nas com foi ao em mas muito pelo pela seu sua
+de het een en niet naar voor maar te zijn wordt werd bij heeft deze dit dat ook
+och att det som inte av ikke og af har med blev ble
+nie jest od po przez ze
 ve bir ile
-nu cu pe si
+nu si
 """
 _ENGLISH = frozenset(_SMALL_WORDS.split())
 _OTHER = frozenset(_OTHER_SMALL_WORDS.split())

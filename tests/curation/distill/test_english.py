@@ -47,6 +47,8 @@ def test_other_languages_are_told(text: str) -> None:
         "Slow approach.",
         "Dropped cup.",
         "Did not pour.",
+        "Gripper met resistance.",
+        "Hit toy van.",
         "The robot was said to be \u201cdemasiado lento\u201d.",
         "The caf\u00e9 table was hit, and the cr\u00eape fell.",
         "12 %",
