@@ -24,6 +24,9 @@ from bad_robot_behavior.vlm.wire import lacking
 
 T = TypeVar("T")
 _LONGEST_WAIT_S = 600.0
+_HEAD_START_S = 5.0
+"""How long the first request to an endpoint goes alone. Whatever is wrong with all of them shows at once; a server that
+works on it for longer has taken it."""
 _ALL_REFUSED = 4
 _GIVE_UP_AFTER = 3
 """Requests that failed for good, one after the other, with no answer in between: the endpoint is taken to be gone."""
@@ -102,9 +105,10 @@ class OpenAIClient(CachedClient):
             async with self.endpoint.connect() as api, asyncio.TaskGroup() as group:
                 work = _Work(api, group, self.settings.concurrency)
                 if not self.endpoint.known.answered:
-                    # The first goes alone: where nobody answers it, the others need not wait for their time-outs; and
-                    # what the server does not take is learnt once.
-                    await self._settle(work, waiting.pop(0))
+                    # The first goes alone: where nobody answers it, the others need not be sent; and what the server
+                    # does not take is learnt once.
+                    first = group.create_task(self._settle(work, waiting.pop(0)))
+                    await asyncio.wait({first}, timeout=_HEAD_START_S)
                 for call in waiting:
                     group.create_task(self._settle(work, call))
         except* BadRobotError as errors:

@@ -15,6 +15,7 @@ import pytest
 
 from bad_robot_behavior.errors import BadRobotError, BudgetError, EndpointError
 from bad_robot_behavior.schema import EndpointSettings
+from bad_robot_behavior.vlm import openai_client
 from bad_robot_behavior.vlm.budget import Budget
 from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.client import Image, Message, Request
@@ -165,6 +166,15 @@ def test_no_more_requests_run_at_once_than_allowed() -> None:
     with loopback.serve(latency_s=0.02) as url:
         client(url, concurrency=3).ask([request(f"{i}") for i in range(12)])
         assert loopback.stats(url)["most_running"] == 3
+
+
+def test_a_first_request_that_is_worked_on_keeps_the_others_waiting_for_a_moment_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(openai_client, "_HEAD_START_S", 0.2)
+    with loopback.serve(latency_s=2.0) as url:
+        assert all(answer.text for answer in client(url).ask([request(f"{i}") for i in range(5)]))
+        assert loopback.stats(url)["most_running"] == 5
 
 
 def test_answers_before_a_stop_are_kept(tmp_path: Path) -> None:
