@@ -20,7 +20,7 @@ from bad_robot_behavior.benchmark.arms import ARMS, NO_EXAMPLE, Arm, Demo, Plan,
 from bad_robot_behavior.benchmark.ladder import BASE, LadderResults, compare, table
 from bad_robot_behavior.benchmark.report import to_json
 from bad_robot_behavior.builder.loader import LoadedRollout, Release, load
-from bad_robot_behavior.errors import BadRobotError, naming_disk
+from bad_robot_behavior.errors import BadRobotError, BudgetError, naming_disk
 from bad_robot_behavior.schema import EndpointSettings, ModelSettings, Prediction, SplitName
 from bad_robot_behavior.scorers.gvl import GVL, EncodedClip, Example
 from bad_robot_behavior.scorers.run import stated_parameters, to_prediction, view
@@ -59,7 +59,8 @@ def ladder(
     Written: plan.json (who is shown what), a predictions file an arm, ladder.json and ladder.txt. examples, frames: how
     many demonstrations a prompt holds and how many frames of each; num_frames to seed as in GVL, the seed also draws
     the demonstrations; limit: only the first rollouts. `none` is always run. Raises ReleaseError as `make_plan`,
-    EndpointError where the endpoint does not answer, BadRobotError for an arm that there is not.
+    EndpointError where the endpoint does not answer, BudgetError where it may be asked no more, DiskFullError where no
+    room is left, BadRobotError for an arm that there is not.
     """
     whole = load(release)
     plan = make_plan(whole, split, read_arms(arms), examples=examples, frames=frames, seed=seed)
@@ -106,7 +107,14 @@ def run_plan(
         (out / "plan.json").write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
     judge = Judge(release, plan, read_arms(arms), client, seed=seed, **options)
     read = {}
-    for name, rows in judge.run(islice(load(release.path, split=plan.split), limit)).items():
+    try:
+        judged = judge.run(islice(load(release.path, split=plan.split), limit))
+    except BudgetError as error:
+        raise BudgetError(
+            f"{error}. What was answered is kept in {out}: run the same command with a higher limit to go on; with "
+            "--dry-run it says what is left to ask"
+        ) from error
+    for name, rows in judged.items():
         path = out / f"{name}.parquet"
         predictions.write(path, rows, predictions.describe(release))
         read[name] = predictions.read(path)

@@ -304,10 +304,18 @@ def test_the_command_runs_resumes_and_says_what_is_wrong(world: World, tmp_path:
         dry = CliRunner().invoke(main, [*command, "--dry-run"])
         assert dry.exit_code == 0, dry.output
         assert "ladder: 24 requests" in dry.output
+        planned = json.loads(CliRunner().invoke(main, [*command, "--dry-run", "--json"]).stdout)
+        assert planned["ladder"]["requests"] == 24
         assert loopback.stats(url)["requests"] == 0
+        stopped = CliRunner().invoke(main, [*command, "--max-requests", "7"])
+        assert stopped.exit_code == 1
+        assert "7 requests have been sent of the 7 that --max-requests allows" in stopped.stderr
+        assert "with a higher limit to go on" in stopped.stderr
+        assert loopback.stats(url)["requests"] == 7
         done = CliRunner().invoke(main, command)
         assert done.exit_code == 0, done.output
         assert "by human preference, complex" in done.output
+        assert "requests_asked 24, requests_cached 7, requests_sent 17" in done.output
         sent = loopback.stats(url)["requests"]
         again = CliRunner().invoke(main, [*command, "--json"])
         assert json.loads(again.stdout)["rollouts"] > 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,7 @@ def score(
         return
     click.echo(f"{out}: {done.rows} rollouts scored by {scorer}, {done.errors} without a curve")
     if done.counters:
-        click.echo("model: " + ", ".join(f"{name} {count}" for name, count in sorted(done.counters.items())))
+        click.echo(_took(done.counters))
     raise SystemExit(1 if done.errors else 0)
 
 
@@ -272,11 +273,18 @@ def run_ladder(
     if dry_run:
         from bad_robot_behavior.plan import describe
 
-        click.echo(describe({"ladder": ladder.dry_run(release, client, **given)}))
+        planned = {"ladder": ladder.dry_run(release, client, **given)}
+        show(planned, describe(planned), as_json)
         return
     results = ladder.ladder(release, out, client, draws=draws, **given)
-    show(results, f"{table(results)}\n{out}: plan.json, ladder.json, {len(results.errors)} arms", as_json)
+    made = f"{out}: plan.json, ladder.json, {len(results.errors)} arms"
+    show(results, f"{table(results)}\n{made}\n{_took(client.counters)}", as_json)
     raise SystemExit(1 if any(results.errors.values()) else 0)
+
+
+def _took(counters: Mapping[str, int]) -> str:
+    """What a model was asked, and what it took."""
+    return "model: " + ", ".join(f"{name} {count}" for name, count in sorted(counters.items()))
 
 
 def _check_place(who: str, given: dict[str, Any]) -> None:
