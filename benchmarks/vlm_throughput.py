@@ -6,6 +6,7 @@ one request after the other, gets. On a busy machine the server's own clock runs
 time its slots were busy: what they were not is what the client leaves unused.
 
     python benchmarks/vlm_throughput.py [--latency 1.0]
+    python benchmarks/vlm_throughput.py --builds --latency 10
 
 Needs the tests' loopback server, so it runs in a clone.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +37,7 @@ from bad_robot_behavior.vlm.cache import Cache
 from bad_robot_behavior.vlm.openai_client import OpenAIClient
 from bad_robot_behavior.vlm.wire import payload
 from tests import loopback
+from tests.dumps import write_recipe, write_session
 from tests.factories import make_rollout, make_video
 
 FRAMES, SIZE = 30, 320
@@ -135,38 +138,95 @@ def rollout(folder: Path, number: int) -> Rollout:
 
 
 def whole_stage(latency: float) -> None:
-    print("\nthe reward stage over 64 rollouts on disk, m = 10, 32 at a time")
+    """What a run costs, decoding, selection and the cache included, and what the same run costs again."""
+    print("\nthe reward stage over 64 rollouts on disk, m = 10, and again over the answers that it left")
+    print(
+        "slots  requests  prompt tokens  answer tokens     MB  seconds  ideal  videos decoded  pictures encoded",
+        end="  ",
+    )
+    print("again: requests  from the cache  seconds")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rollouts = [rollout(folder, number) for number in range(64)]
-        for way in ("first run", "second run"):
+        for slots in ROUNDS:
+            cache = folder / f"{slots}.sqlite"
             with (
-                loopback.serve(latency_s=latency, slots=32, blind=True) as url,
+                loopback.serve(latency_s=latency, slots=slots, blind=True) as url,
                 mock.patch.object(media, "sample", wraps=media.sample) as decoded,
                 mock.patch.object(media, "jpeg", wraps=media.jpeg) as encoded,
             ):
-                asking = client(url, 32, folder / "cache.sqlite")
-                start = time.perf_counter()
-                list(Reward(RewardSettings(num_frames=FRAMES), asking).run(rollouts, Store(folder / "files")))
-                took = time.perf_counter() - start
-                hits = asking.counters["requests_cached"] / asking.counters["requests_asked"]
-            print(
-                f"{way}: {took:.2f} s, {decoded.call_count} videos decoded, {encoded.call_count} pictures encoded, "
-                f"{asking.counters['requests_sent']} requests for {asking.counters['requests_asked']} samples, "
-                f"{hits:.0%} from the cache"
-            )
+                took = reward(rollouts, folder, client(url, slots + slots // 4, cache))
+                videos, pictures, seen = decoded.call_count, encoded.call_count, loopback.stats(url)
+                asking = client(url, slots, cache)
+                again = reward(rollouts, folder, asking)
+                sent = loopback.stats(url)["requests"] - seen["requests"]
+            hits = asking.counters["requests_cached"] / asking.counters["requests_asked"]
+            ideal = math.ceil(seen["requests"] / slots) * latency
+            tokens = f"{seen['prompt_tokens']:13}  {seen['completion_tokens']:13}"
+            row = f"{slots:5}  {seen['requests']:8}  {tokens}  {seen['bytes'] / 1e6:5.1f}  {took:7.2f}  {ideal:5.2f}"
+            print(f"{row}  {videos:14}  {pictures:16}  {sent:15}  {hits:14.0%}  {again:7.2f}")
+
+
+def reward(rollouts: list[Rollout], folder: Path, asking: OpenAIClient) -> float:
+    """Seconds that the stage takes."""
+    start = time.perf_counter()
+    list(Reward(RewardSettings(num_frames=FRAMES), asking).run(rollouts, Store(folder / "files")))
+    return time.perf_counter() - start
+
+
+def builds(latency: float) -> None:
+    """What is left of it in a build, which also reads, screens and packs: 32 slots, 192 and 384 rollouts."""
+    print("\n`bad-robot build` with m = 10, 32 slots; the second row of each adds what as many rollouts more take")
+    print("workers  rollouts  requests  seconds  ideal  share of ideal")
+    with tempfile.TemporaryDirectory() as name:
+        dump = Path(name) / "dump"
+        for workers in (1, 2):
+            before = 0.0
+            for sessions in (96, 192):
+                for number in range(sessions):
+                    if not (dump / "evaluation_sessions" / f"s{number:04}").exists():
+                        session(dump, f"s{number:04}", number)
+                with loopback.serve(latency_s=latency, slots=32, blind=True) as url:
+                    asked = {"endpoint": {"base_url": url, "model": "loopback", "concurrency": 32}, "samples": 10}
+                    recipe = write_recipe(Path(name) / "recipe.yaml", dump, reward=asked)
+                    out = Path(name) / f"{workers}-{sessions}"
+                    command = [sys.executable, "-m", "bad_robot_behavior", "build", str(recipe), "-o", str(out)]
+                    command += ["--workers", str(workers), "--limit", str(sessions)]
+                    start = time.perf_counter()
+                    done = subprocess.run(command, check=False, capture_output=True, text=True)
+                    took = time.perf_counter() - start
+                    if not (out / "release.json").exists():  # 1 is fine: some of the drawn scenes are alike
+                        raise RuntimeError(done.stderr)
+                    requests = loopback.stats(url)["requests"]
+                ideal = math.ceil(requests / 32) * latency
+                row = f"{workers:7}  {2 * sessions:8}  {requests:8}  {took:7.1f}  {ideal:5.1f}  {ideal / took:14.1%}"
+                further = f"; further ones {ideal / 2 / (took - before):.1%}" if before else ""
+                print(row + further, flush=True)
+                before = took
+
+
+def session(dump: Path, name: str, number: int) -> None:
+    """A session of a dump whose videos are as large as a camera's."""
+    folder = write_session(dump, name, seed=number, frames=60, cameras=("left",), npz=False)
+    for letter, path in enumerate(sorted(folder.rglob("*.mp4"))):
+        make_video(path, num_frames=60, size=(320, 240), seed=2 * number + letter)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--latency", type=float, default=1.0, help="seconds that the server takes for a request")
     parser.add_argument("--throughput", action="store_true", help="only the first table")
-    latency = parser.parse_args().latency
+    parser.add_argument("--builds", action="store_true", help="only whole builds, which take minutes")
+    options = parser.parse_args()
+    latency = options.latency
+    if options.builds:
+        builds(latency)
+        return
     scorer = GVL(client("http://127.0.0.1:9/v1", 1), num_frames=FRAMES)
     clips = [scorer.encode(clip(number)) for number in range(32)]
     size(clips[0])
     throughput(clips, latency)
-    if not parser.parse_args().throughput:
+    if not options.throughput:
         one_or_ten(clips, latency)
         whole_stage(latency)
 
