@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from bad_robot_behavior.synthesis.run import read_report, read_scenes, synthesiz
 from bad_robot_behavior.synthesis.scene import Made, Plan, Settings
 from bad_robot_behavior.synthesis.tasks import SynthesisError
 from bad_robot_behavior.synthesis.writing import Clock
+from tests import small_disk
 from tests.dumps import hashes, write_recipe
 
 pytestmark = pytest.mark.skipif(choose() is None, reason="neither EGL nor OSMesa can draw here")
@@ -102,6 +102,11 @@ def test_a_set_goes_through_the_whole_chain(made: Path, tmp_path: Path) -> None:
     assert all(isinstance(item, Rollout) and item.reward is not None for item in items)
 
 
+def all_but_arguments(folder: Path) -> dict[str, str]:
+    """The command line's own default of --per-scene makes another synthetic.json."""
+    return {name: digest for name, digest in hashes(folder).items() if name != "synthetic.json"}
+
+
 def at_work(parent: int, folder: Path) -> list[int]:
     """Processes of that parent that have a file in the folder open."""
     found = []
@@ -142,12 +147,7 @@ def test_killed_anywhere_whole_or_a_worker_alone_it_ends_with_the_same_bytes(mad
     assert again.returncode == 0, told
     assert "a worker process died on pick-place-v3-" in told
     assert "a new one takes its place (attempt 2 of 3)" in told
-    alone = tmp_path / "alone"  # per_scene is an argument too, so that the fixture's set is not quite the same
-    shutil.copytree(made, alone)
-    mine, theirs = hashes(out), hashes(alone)
-    assert {k: v for k, v in mine.items() if k != "synthetic.json"} == {
-        k: v for k, v in theirs.items() if k != "synthetic.json"
-    }
+    assert all_but_arguments(out) == all_but_arguments(made)
 
 
 def test_what_a_killed_worker_left_is_made_anew_by_the_next(made: Path, tmp_path: Path) -> None:
@@ -195,6 +195,17 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest
     assert "No space left on device; free some space and run the same command again" in done.output
     assert "Traceback" not in done.output
     assert not (tmp_path / "set" / "synthetic.json").exists()
+
+
+@small_disk.needed
+def test_a_disk_that_filled_up_and_was_given_space_ends_with_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    *failed, last = small_disk.bad_robot(disk, kept, (16, 64, 4000), "synthesize", "-o", disk / "set", *ARGUMENTS)
+    for code, _, told in failed:
+        assert code == 1
+        assert told.splitlines()[-1].endswith("free some space and run the same command again"), told
+    assert last[0] == 0, last
+    assert all_but_arguments(kept / "set") == all_but_arguments(made)
 
 
 def test_an_expert_that_fails_is_counted_and_gives_no_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
