@@ -205,6 +205,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             if breaks == "trickle":
+                self.close_connection = True  # whoever waits no longer resets it
                 size = -(-len(data) // 40)  # never silent for long
                 for start in range(0, len(data), size):
                     time.sleep(self.state.options.slow_s / 40)

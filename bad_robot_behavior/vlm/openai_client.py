@@ -25,8 +25,8 @@ from bad_robot_behavior.vlm.wire import lacking
 T = TypeVar("T")
 _LONGEST_WAIT_S = 600.0
 _HEAD_START_S = 5.0
-"""How long the first request to an endpoint goes alone. Whatever is wrong with all of them shows at once; a server that
-works on it for longer has taken it."""
+"""How long the first request to an endpoint goes alone, unless it fails. Whatever is wrong with all of them shows at
+once; a server that works on it for longer has taken it."""
 _ALL_REFUSED = 4
 _GIVE_UP_AFTER = 3
 """Requests that failed for good, one after the other, with no answer in between: the endpoint is taken to be gone."""
@@ -42,6 +42,7 @@ class _Work:
         self.group = group
         self.slots = asyncio.Semaphore(slots)
         self.answers: dict[str, Answer] = {}
+        self.faults = 0
         self.failed_in_a_row = 0
         self.gone: Answer | None = None
         self.stopped: BudgetError | None = None
@@ -109,6 +110,8 @@ class OpenAIClient(CachedClient):
                     # does not take is learnt once.
                     first = group.create_task(self._settle(work, waiting.pop(0)))
                     await asyncio.wait({first}, timeout=_HEAD_START_S)
+                    if work.faults:
+                        await asyncio.wait({first})
                 for call in waiting:
                     group.create_task(self._settle(work, call))
         except* BadRobotError as errors:
@@ -147,6 +150,7 @@ class OpenAIClient(CachedClient):
                 break
             except FaultError as fault:
                 problem, wait = fault.answer, fault.wait_s
+                work.faults += 1
             else:
                 work.failed_in_a_row = 0
                 self.endpoint.known.answered = True

@@ -177,6 +177,15 @@ def test_a_first_request_that_is_worked_on_keeps_the_others_waiting_for_a_moment
         assert loopback.stats(url)["most_running"] == 5
 
 
+def test_no_others_are_sent_while_the_first_request_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_client, "_HEAD_START_S", 0.2)
+    with loopback.serve(fault="503", times=99) as url:
+        patient = OpenAIClient(EndpointSettings(base_url=url, model="loopback", max_attempts=3), backoff_s=0.6)
+        answers = patient.ask([request(f"{i}") for i in range(5)])
+        assert loopback.stats(url)["requests"] == 3
+    assert {answer.lack for answer in answers} == {"transport"}
+
+
 def test_answers_before_a_stop_are_kept(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache.sqlite")
     with loopback.serve() as url:
