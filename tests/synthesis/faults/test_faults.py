@@ -154,6 +154,13 @@ def test_a_knocked_cup_moves_and_the_task_is_done_all_the_same() -> None:
     assert told.outcome == "success_side_effect"
 
 
+def test_a_hit_by_what_the_robot_carries_is_a_hit() -> None:
+    trace, told = rollout("pick-place-v3", "brush_cup")
+    carried = float(trace.forces["object_distractor"].max())
+    assert carried > 2 * trace.forces["robot_distractor"].max()
+    assert value(told, "hit_distractor") == pytest.approx(carried)
+
+
 def test_a_cup_that_holds_something_tips_and_what_comes_out_is_counted() -> None:
     trace, told = rollout("pick-place-v3", "spill")
     cup = trace.distractors[0]
