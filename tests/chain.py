@@ -140,7 +140,7 @@ def full(chain: Chain) -> None:
 
 
 def disk(chain: Chain) -> None:
-    """The disk fills up in one stage after the other, each time until somebody makes room."""
+    """The disk fills up three times, each time until somebody makes room."""
     folder = chain.root / "disk"
     whole = sum(path.stat().st_size for path in (chain.root / "straight").rglob("*")) // 1024
     with loopback.serve() as url:
