@@ -34,12 +34,12 @@ from bad_robot_behavior.synthesis import page
 from bad_robot_behavior.synthesis.faults import FAULTS, find_fault
 from bad_robot_behavior.synthesis.replay import run_expert, run_fault
 from bad_robot_behavior.synthesis.scene import instruct
-from bad_robot_behavior.synthesis.tasks import find_task
+from bad_robot_behavior.synthesis.tasks import find_task, tasks
 from bad_robot_behavior.synthesis.truth import tell, why_not_clean
 from bad_robot_behavior.synthesis.twin import Twin
 from bad_robot_behavior.synthesis.world import World
 
-TASKS = (
+FIRST = (
     "pick-place-v3",
     "bin-picking-v3",
     "drawer-open-v3",
@@ -54,6 +54,7 @@ TASKS = (
     "pick-out-of-hole-v3",
     "disassemble-v3",
 )
+TASKS = tuple(dict.fromkeys((*FIRST, *tasks())))
 OUTCOMES = ("success", "success_suboptimal", "success_side_effect", "failure")
 
 
@@ -72,11 +73,11 @@ class Row(msgspec.Struct):
     steps: int = 0
 
 
-def chosen(tasks: int, faults: list[str]) -> dict[str, list[str]]:
-    """Faults by task: each in the first `tasks` of TASKS in which it can bite."""
+def chosen(number: int, faults: list[str]) -> dict[str, list[str]]:
+    """Faults by task: each in the first `number` of TASKS in which it can bite."""
     by_task: dict[str, list[str]] = defaultdict(list)
     for slug in faults:
-        for name in [name for name in TASKS if find_fault(slug).applies(find_task(name)) is None][:tasks]:
+        for name in [name for name in TASKS if find_fault(slug).applies(find_task(name)) is None][:number]:
             by_task[name].append(slug)
     return by_task
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -157,6 +158,30 @@ def test_what_a_killed_worker_left_is_made_anew_by_the_next(made: Path, tmp_path
     (left / "exterior_1.mp4").write_bytes(b"half a video")
     run.run_plan(first)
     assert hashes(tmp_path / "set" / "scenes" / first.name) == hashes(made / "scenes" / first.name)
+
+
+MEMORY = """
+import json, resource, sys
+from pathlib import Path
+from bad_robot_behavior.synthesis import arguments, scene
+from bad_robot_behavior.synthesis.run import plan
+names = "pick-place-v3,hammer-v3,shelf-place-v3,faucet-open-v3"
+settings = arguments.settings(tasks=names, faults="early_stop", seeds="0:1", cameras="exterior_1", size="64x64")
+resident = []
+for one in plan(settings, Path(sys.argv[1])):
+    scene.make_scene(one)
+    resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20)
+print(json.dumps(resident))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_gives_back_what_tasks_took(tmp_path: Path) -> None:
+    """It kept two renderers of 150 MB, four models of 20 MB and what lay between them: 290 MB more by the fourth."""
+    done = subprocess.run([sys.executable, "-c", MEMORY, tmp_path], capture_output=True, text=True, check=True)
+    resident = json.loads(done.stdout)
+    assert len(resident) == 4
+    assert max(resident[1:]) - resident[0] < 100, resident
 
 
 def test_a_whole_set_is_left_as_it_is(made: Path) -> None:
