@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
@@ -106,7 +107,7 @@ def composites(ours: Ours, starting: float, place: Path, made: Iterable[Clip]) -
             out.unlink(missing_ok=True)
             took = ours(source, out) if name == "ours" else deface(source, out) - starting
             seconds[name].append(took)
-            share(clip, list(media.frames(out)), name, hits[name])
+            share(clip, written(out, clip.frames[0]), name, hits[name])
         tracks += sum(bool(track.boxes) for track in clip.tracks)
         if number % EACH == 0:
             table(number, tracks, hits, seconds)
@@ -141,6 +142,15 @@ def share(clip: Clip, out: list[Pixels], name: str, hits: dict[int, list[bool]])
             hits[track.size].append(bool(covered(out[index], name)[y1:y2, x1:x2].mean() >= ENOUGH))
 
 
+def written(path: Path, like: Pixels) -> list[Pixels]:
+    """The frames of a video, as large as those that it was made of: deface scales to multiples of 16 pixels."""
+    size = like.shape[1::-1]
+    return [
+        f if f.shape == like.shape else np.asarray(Image.fromarray(f).resize(size, Image.Resampling.NEAREST))
+        for f in media.frames(path)
+    ]
+
+
 def covered(frame: Pixels, name: str) -> NDArray[np.bool_]:
     """Which pixels (H, W) have the colour of the mask, as far as a video keeps colours."""
     return np.asarray((np.abs(frame.astype(int) - COLOURS[name]) <= NEAR).all(axis=2))
@@ -164,7 +174,7 @@ def robots(ours: Ours, starting: float, place: Path, videos: list[Path], limit: 
             seconds[name] += ours(source, out) if name == "ours" else deface(source, out) - starting
             hit = sum(
                 int((covered(after, name) & (np.abs(after.astype(int) - before).max(axis=2) > 2 * NEAR)).sum() >= 40)
-                for before, after in zip(given, media.frames(out), strict=False)
+                for before, after in zip(given, written(out, given[0]), strict=False)
             )
             masked[name] += hit
             where[name] += [f"{path.stem} {hit}"] if hit else []

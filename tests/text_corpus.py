@@ -38,11 +38,15 @@ GIVEN, FAMILY, _CODES, _DOMAINS, _REGIONS = (
     _DATA[name].split() for name in ("given", "family", "codes", "domains", "regions")
 )
 CORE = [Planted(**item) for item in _DATA["core"]]
-HELD_OUT = [
-    Planted("name", text.split("{")[1].split("}")[0], text.replace("{", "").replace("}", ""))
-    for text in _DATA["held_out"]
-]
-"""Never used to change the finders."""
+HELD_OUT = {
+    name: [
+        Planted("name", text.split("{")[1].split("}")[0], text.replace("{", "").replace("}", ""))
+        for text in _DATA[name]
+    ]
+    for name in ("held_out", "second", "third", "fourth")
+}
+"""Texts with names, in the order they were written. The finders were changed after a look at the misses of all parts
+but the last."""
 HELD_OUT_CLEAN: list[str] = _DATA["held_out_clean"]
 
 

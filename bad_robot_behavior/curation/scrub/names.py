@@ -31,23 +31,48 @@ _CAPITALISED = re.compile(
     r"(?<![\w@/\\.:-])[^\W\d_a-z][^\W\d_]{1,30}(?:[-'’][^\W\d_]{1,30}){0,3}(?!\w|[/\\@]|\.\w|-\d)"
 )
 _NEXT = re.compile(r" ([^\W\d_a-z][^\W\d_]{1,30}(?:[-'’][^\W\d_]{1,30}){0,3}|[^\W\d_a-z]\.)(?!\w)")
+_BEFORE = re.compile(r"(?<![\w@/\\.:-])([^\W\d_a-z][^\W\d_]{1,15}(?:[-'’][^\W\d_]{1,15})?) $")
 _TITLE = r"[^\W\d_a-z][^\W\d_A-Z]{1,30}(?:[-'’][^\W\d_]{1,30}){0,3}"
 _MORE = rf"(?: ({_TITLE}|[^\W\d_a-zA-D]\.))?"
 _DOES = (
     "thinks|thought|says|said|saw|sees|held|holds|had to|has to|walked|leaned|watched|caught|bumped|needed|needs|asked|"
     "told|agreed|agrees|noticed|helped|believes|prefers|preferred|pressed|restarted|rebooted|reset|fixed|repaired|wrote|"
     "reported|reports|suggested|joined|came in|came by|left the|set up|sat|stood|laughed|coughed|waved|wants|"
-    "wanted|knows|operated|teleoperated|supervised|annotated|recorded|filmed|tightened|unplugged|and I|or I"
+    "wanted|knows|operated|teleoperated|supervised|annotated|recorded|filmed|tightened|unplugged|and I|or I|"
+    "trained|printed|calibrated|cleaned|charged|typed|rated|judged|counted|predicted|forgot|forgets|promised|insists|"
+    "insisted|disagrees|disagreed|borrowed|brought|bought|drank|set the|(?:re-?)?mounted|"
+    "would (?:say|think|call|prefer|have said|rate|give)"
 )
+_JOINING = (
+    "what|that|which|while|since|because|before|after|until|where|when|if|though|unless|luckily|maybe|perhaps|probably|"
+    "then|so|as|whether|like|thing|one|time"
+)
+_CLAUSE = (
+    r"(?:re-?)?[a-z]{2,12}ed|was|is|had|has|did|does|will|would|could|can|should|might|must|put|set|took|got|gave|made|"
+    "built|left|came|went|found|showed|ran|pulled|put"
+)
+_OPINION = r"(?i:policy )?(?:A|B)\b|(?i:tie|both|neither|yes|no|me|I|better|worse|agree[sd]?)\b"
 # Where a name stands that no list knows: it does what people do, owns something, or something was done by or with it.
 _PLACES = (
     re.compile(rf"(?<![\w-])({_TITLE}){_MORE}(?: (?:also|then|just|both|already|really))? (?:{_DOES})\b"),
-    re.compile(rf"(?<![\w-])({_TITLE}){_MORE}['’]s (?=[a-z])"),
+    re.compile(rf"(?<![\w-])({_TITLE}){_MORE}['’]s(?= [a-z]|[,.;:)])"),
+    re.compile(rf"\b(?:{_JOINING}) ({_TITLE}){_MORE} (?:{_CLAUSE})\b"),
+    re.compile(rf"(?:^|[.!?;(]\s{{1,2}})({_TITLE}){_MORE}: (?={_OPINION})"),
+    re.compile(
+        rf"\b(?i:voice|face|person|man|woman|guy|lady|visitor|hands?|arm|shadow)\b[a-z' ]{{0,24}} (?:is|was|are|were) "
+        rf"(?:that of |those of )?({_TITLE}){_MORE}(?=[,.;:!)]|\n|$| (?:and|who|from)\b)"
+    ),
     re.compile(
         r"\b(?i:by|with|from|according to|asked|told|thanks to|thank|and I|me and|behind|hit) "
         rf"({_TITLE}){_MORE}(?= and\b|[,.;:!)]|\n|$| (?:on|for|at|in|while|when|who|again|today|yesterday)\b)"
     ),
 )
+# A word that no list knows, within a sentence, is a person or a maker; things of a maker have an article before them.
+_BARE = re.compile(rf"(?<=[a-z,;(] )(?<![\w-])({_TITLE}){_MORE}(?![\w-]|\.\w| ?:| \d)")
+_ARTICLE = re.compile(
+    r"\b(?:the|an?|this|that|these|those|some|any|each|every|our|my|your|its|no) (?:[a-z-]+ )?$|[A-Z]\w+ of $"
+)
+_SMALL = re.compile(r"\b[a-z]+\b")
 _LANGUAGES = ("de", "fr", "es", "it", "pt", "nl", "sv", "da", "nb", "fi", "pl", "cs", "hu", "ro", "tr", "id")
 _ALSO_ENGLISH = frozenset(
     {"a", "b", "c", "d", "e", "x", "y", "z", "s", "t", "policy", "robot", "test", "left", "right"}
@@ -79,8 +104,11 @@ class Names:
         if not any(character.isupper() for character in text):
             return ()
         found = [*self._tagged(text), *listed(text), *placed(text)]
+        if _is_english(text):
+            found += unknown(text)
         spans: list[tuple[int, int]] = []
         found = [(start, end) for start, end in found if _is_latin(text[start:end])]  # others have no capital letters
+        found = [(_with_given(text, start), end) for start, end in found]
         for start, end in sorted(found, key=lambda span: (span[0], -span[1])):
             if spans and start < spans[-1][1]:
                 spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
@@ -134,12 +162,34 @@ def placed(text: str) -> Iterator[tuple[int, int]]:
                     break
 
 
+def unknown(text: str) -> Iterator[tuple[int, int]]:
+    """Capitalised words within a sentence that no list knows and that no article makes a thing."""
+    if len(_SMALL.findall(text)) < 4:
+        return  # the name of a university or a product is no sentence
+    for match in _BARE.finditer(text):
+        if _is_word(match[1], NEVER | _THINGS | _COMMON | ALSO_WORDS):
+            continue
+        follows = _NEXT.match(text, match.end(1))
+        if follows is not None and _is_word(follows[1], NEVER | _THINGS):
+            continue  # "Diffusion Policy"
+        if not _ARTICLE.search(text, max(0, match.start() - 32), match.start()):
+            yield match.start(1), _with_family(text, match.end(1))
+
+
 def _with_family(text: str, end: int) -> int:
     """The end of a name, moved behind a family name or initial that follows."""
     match = _NEXT.match(text, end)
     if match is None or _is_word(match[1], NEVER | _THINGS) or _is_acronym(match[1]):
         return end
     return end if match[1].endswith(".") and not is_initial(match[1]) else match.end(1)
+
+
+def _with_given(text: str, start: int) -> int:
+    """The start of a name, moved before a given name ("Will") or a word of two parts ("Soo-jin") that it follows."""
+    match = _BEFORE.search(text, max(0, start - 34), start)
+    if match is None or _is_word(match[1], NEVER) or _is_acronym(match[1]):
+        return start
+    return match.start(1) if "-" in match[1] or match[1].casefold() in given_names() else start
 
 
 def _is_word(name: str, listed: frozenset[str]) -> bool:

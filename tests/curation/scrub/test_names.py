@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from bad_robot_behavior.curation.scrub.names import Names, listed, placed
+from bad_robot_behavior.curation.scrub.names import Names, listed, placed, unknown
 from bad_robot_behavior.curation.scrub.text import SessionText, scrub_text
 from tests.text_corpus import STRUCTURED, clean, leaks, planted
 
@@ -52,6 +52,27 @@ def test_a_name_found_in_one_text_is_known_in_the_others(names: Names) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It stopped in front of Quellmar, good.", ["Quellmar"]),
+        ("It stopped in front of the Quellmar, good.", []),  # a thing
+        ("It stopped in front of a new Quellmar, good.", []),
+        ("It ran the other Quellmar Policy to the end.", []),
+        ("It ended with Quellmar: 30 and went on.", []),
+        ("It was filmed on the roof, Institute of Quellmar, today.", []),
+        ("the arm at Quellmar", []),  # no sentence
+        ("We let Quellmar Zindo hold it for a while.", ["Quellmar Zindo"]),
+    ],
+)
+def test_a_word_that_no_list_knows_is_a_person_unless_it_is_a_thing(text: str, found: list[str]) -> None:
+    assert [text[start:end] for start, end in unknown(text)] == found
+
+
+def test_a_name_begins_with_the_given_name_before_it(names: Names) -> None:
+    assert scrub_text("We let Soo-jin Mokoena hold it.", names=names) == "We let <PERSON_1> hold it."
+
+
 def test_two_short_parts_are_a_name_together(names: Names) -> None:
     assert scrub_text("B almost crushed the hand of Bo Li.", names=names) == "B almost crushed the hand of <PERSON_1>."
 
@@ -67,7 +88,7 @@ def test_any_text_comes_through_and_twice_is_once(names: Names, text: str) -> No
 def test_no_text_makes_a_place_of_names_run_away(unit: str) -> None:
     """Not timed: with unbounded parts of a name this would take minutes."""
     text = unit * (60_000 // len(unit))
-    assert all(text[start].isupper() for start, _ in itertools.chain(placed(text), listed(text)))
+    assert all(text[start].isupper() for start, _ in itertools.chain(placed(text), listed(text), unknown(text)))
 
 
 def test_the_version_names_what_decides(names: Names) -> None:
