@@ -45,9 +45,9 @@ def main() -> None:
     for kind in KINDS:
         rates = [f"{100 * counter[kind] / total[kind]:.1f} %" for counter in (found, plain)]
         print(f"| {kind} | {total[kind]} | {found[kind]} ({rates[0]}) | {rates[1]} |")
-    for part, texts in HELD_OUT.items():
-        held = sum(not leaks(item, _scrub(item.text, names)) for item in texts)
-        print(f"| name, {part.replace('_', ' ')} | {len(texts)} | {held} ({100 * held / len(texts):.1f} %) | |")
+    for part, apart in HELD_OUT.items():
+        held = sum(not leaks(item, _scrub(item.text, names)) for item in apart)
+        print(f"| name, {part.replace('_', ' ')} | {len(apart)} | {held} ({100 * held / len(apart):.1f} %) | |")
     print(f"name, the tagger alone: {_tagger_alone(items)} of {total['name']}")
     print(f"milliseconds of CPU a text: {1000 * seconds:.1f}\n")
     print("| texts without personal data | changed |\n|---|---|")

@@ -36,7 +36,7 @@ ONCE, THRICE, LARGE = 0.5, 0.3, 0.45
 of LARGE_PIXELS and more in height the best three, or as many as there are, must have the third: a drink can, 48 pixels
 high, has 0.32."""
 LEAST_PIXELS, LARGE_PIXELS = 9, 34
-"""Of less than the first in height nothing is a face: it tells nobody, and hands look like it."""
+"""Of less than the first in height nothing is a face: hands look like it."""
 FIRST, LATER = 8, 3
 """A track is looked at close up on so many looks, then on one in so many, until it is known to be a face."""
 FLAT = 0.08
