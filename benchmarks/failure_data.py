@@ -47,7 +47,7 @@ from bad_robot_behavior.scorers.run import clip_without_frames, to_prediction
 from bad_robot_behavior.scorers.scorer import Curve
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "synthetic.yaml"
-SETS = {"main": ("0:4", "6"), "extra": ("4:6", "1")}
+SETS = {"main": ("0:6", "6"), "extra": ("6:11", "1")}
 HELD_OUT_TASKS = frozenset(
     f"{name}-v3"
     for name in (
@@ -238,9 +238,8 @@ def main() -> None:
     parser.add_argument("--extra", type=Path, help="a set with other seeds, for its successes")
     parser.add_argument("--judge", type=Path, action="append", default=[], help="another release that is judged too")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--b", default="1,2,5,10,20,50", help="per cent of the training set")
-    parser.add_argument("--c", default="10,50")
-    parser.add_argument("--d", default="10,20,30")
+    for letter in "bcd":
+        parser.add_argument(f"--{letter}", default="1,2,5,10,20,50", help="per cent of the training set")
     parser.add_argument("--size", choices=["tiny", "small", "published"], default="tiny")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=32)
