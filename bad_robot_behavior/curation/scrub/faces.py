@@ -48,7 +48,7 @@ class FaceDetector:
     """Finds places that may be faces, and says how sure it is of each.
 
     Raises MissingExtraError when made where the extra is not installed. The networks are loaded with the first picture.
-    Safe to call from several threads at once.
+    Calling it is safe from several threads at once; `close_up` is for one of them.
     """
 
     def __init__(self) -> None:
@@ -186,11 +186,12 @@ class FaceWatch:
         )
         for row, track in enumerate(self._follower.see(index, self._known)):
             box = self._known[row]
-            seen_before = row >= len(fresh) and not np.isnan(box[5])
-            if np.isnan(box[5]) and (len(track.frames) <= FIRST or len(track.frames) % LATER == 0):
-                box[5] = 0 if is_face(track) else self._detector.close_up(frame, box[:4])
-            # The same pixels say the same again: one look counts once
-            track.scores[-1] = np.array([box[4], np.nan if seen_before else box[5]], np.float32)
+            looks = len(track.frames)
+            if np.isnan(box[5]) and not is_face(track) and (looks <= FIRST or looks % LATER == 0):
+                box[5] = self._detector.close_up(frame, box[:4])
+            # The same pixels say the same again: to one track, one look counts once
+            again = row >= len(fresh) and looks > 1 and np.array_equal(track.boxes[-2], box[:4])
+            track.scores[-1] = np.array([box[4], np.nan if again else box[5]], np.float32)
 
 
 def is_face(track: Track) -> bool:

