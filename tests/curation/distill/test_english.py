@@ -19,11 +19,11 @@ L'objet est tombé.
 Il robot ha fatto cadere la tazza.
 O objeto caiu da garra.
 De robot liet het kopje vallen.
-Roboten tappade koppen och stannade.
+Roboten tappade koppen och det gick inte av.
 Robot upuścił kubek na stół.
 Robot bardağı düşürdü.
 Robotul a scăpat cana pe masă.
-Robot pudotti kupin pöydälle.
+Robotti pudotti kupin pöydälle ja pysähtyi äkisti.
 Ρομπότ έριξε το φλιτζάνι.
 Робот уронил чашку.
 策略A没有抓住杯子。
@@ -51,12 +51,26 @@ def test_other_languages_are_told(text: str) -> None:
         "Hit toy van.",
         "The robot was said to be \u201cdemasiado lento\u201d.",
         "The caf\u00e9 table was hit, and the cr\u00eape fell.",
+        "Rolled die.",
+        "Grasped jalape\u00f1o.",
+        "Dropped caf\u00e9 mug.",
+        "Overshot 5 \u00b5m.",
+        "Overshot 5 \u00b5m, turned 90\u00b0, then 5 \u03bcm.",
+        "Turned 90\u00ba, 45\u00ba, 10\u00ba.",
+        "Collided en route.",
+        "Pushed El Paso salsa jar.",
         "12 %",
         "",
     ],
 )
 def test_english_passes(text: str) -> None:
     assert is_english(text)
+
+
+def test_a_sentence_with_one_word_that_is_not_english_passes_in_any_language() -> None:
+    """What it costs that a caf\u00e9 mug may be dropped."""
+    assert is_english("Roboten tappade koppen och stannade.")
+    assert is_english("Robot pudotti kupin p\u00f6yd\u00e4lle.")
 
 
 def test_no_sentence_of_the_labelled_feedback_in_english_is_taken_for_another_language() -> None:
