@@ -25,6 +25,12 @@ from tests import loopback
 SCHEMA = {"type": "object", "properties": {"said": {"type": "string"}}, "required": ["said"]}
 
 
+@pytest.fixture(autouse=True)
+def _first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long the machine takes for a first request decides nothing, but where a test says so."""
+    monkeypatch.setattr(openai_client, "_HEAD_START_S", 60.0)
+
+
 def client(url: str, cache: Cache | None = None, **changes: object) -> OpenAIClient:
     settings = {"base_url": url, "model": "loopback", "timeout_s": 20.0, "max_attempts": 4} | changes
     return OpenAIClient(EndpointSettings(**settings), cache, backoff_s=0.01)  # type: ignore[arg-type]
@@ -178,9 +184,9 @@ def test_a_first_request_that_is_worked_on_keeps_the_others_waiting_for_a_moment
 
 
 def test_no_others_are_sent_while_the_first_request_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_client, "_HEAD_START_S", 0.2)
+    monkeypatch.setattr(openai_client, "_HEAD_START_S", 1.0)
     with loopback.serve(fault="503", times=99) as url:
-        patient = OpenAIClient(EndpointSettings(base_url=url, model="loopback", max_attempts=3), backoff_s=0.6)
+        patient = OpenAIClient(EndpointSettings(base_url=url, model="loopback", max_attempts=3), backoff_s=1.5)
         answers = patient.ask([request(f"{i}") for i in range(5)])
         assert loopback.stats(url)["requests"] == 3
     assert {answer.lack for answer in answers} == {"transport"}
