@@ -21,11 +21,12 @@ at by for from into onto off out over under with without as than then when while
 because is was were be been being are has had have did does do could would should can cannot will too very so again only
 just all both any some more most one two
 """
-# German, French, Spanish, Italian, Portuguese, Dutch, the Scandinavian languages, Polish, Turkish and Romanian, a line
-# each. None is an English word that may be said of robots: so no hat, war, pour, son, plus, met, van, ale, til or
-# en (route). The one exception is die, which German cannot do without and which alone makes no sentence German.
+# German (two lines), then a line each: French, Spanish, Italian, Portuguese, Dutch, the Scandinavian languages, Polish,
+# Turkish and Romanian. None is an English word that may be said of robots: so no hat, war, pour, son, plus, met, van,
+# ale, til or en (route). The one exception is die, which German cannot do without; alone it makes no sentence German.
 _OTHER_SMALL_WORDS = """
-der die das den dem des ein eine einen einem und ist nicht wurde mit von auf zu sich vom zum nach aber sehr kein noch um
+er ihn der die das den dem des ein eine einen einem
+und ist nicht wurde mit von auf zu sich vom zum nach aber sehr kein noch um
 le la les un une du et est pas ne dans sur avec il elle qui que au aux se ce cette sa ses mais
 el los las y del al lo su por para muy pero fue como cuando hasta una
 gli di della che ha sulla sul nel nella dalla alla molto stato
