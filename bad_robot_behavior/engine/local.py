@@ -25,30 +25,39 @@ _LOG = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal to get when the parent dies
 ATTEMPTS = 3
 """How often an item may take its worker down (killed, out of memory) before the run stops."""
+_PATIENCE_S = 10.0
+"""How long a worker that was told to end may take for it before it is killed."""
 
 
 def run_local(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[tuple[Item, Result]]:
     """(item, work(item)) for every item, as they get done; in order where `workers` is 1.
 
     `work` must be importable and must leave its output whole or not at all: when a worker dies, a new one takes its
-    place and begins with the same item, while the others work on. Raises what `work` raises, with the worker's
-    traceback as a note, and EngineError for an item that keeps killing its worker.
+    place and begins with the same item, while the others work on. The last attempt comes once all else is done, with no
+    other worker beside it: several may be too large for the memory where one is not. Raises what `work` raises, with
+    the worker's traceback as a note (as EngineError where that cannot be sent between processes), and EngineError for
+    an item that keeps killing its worker.
     """
     if workers == 1 or len(items) <= 1:
         for item in items:
             yield item, work(item)
         return
-    queue, deaths = deque(range(len(items))), Counter[int]()
+    queue, alone, deaths = deque(range(len(items))), deque[int](), Counter[int]()
     crew: list[_Worker] = []
+    leaving: list[_Worker] = []
 
-    def hire() -> None:
+    def hire(number: int) -> None:
         crew.append(_Worker(work))
-        crew[-1].begin(queue.popleft(), items)
+        crew[-1].begin(number, items)
 
     try:
         for _ in range(min(workers, len(items))):
-            hire()
-        while crew:
+            hire(queue.popleft())
+        while crew or alone:
+            if not crew:
+                while leaving:
+                    leaving.pop().end()
+                hire(alone.popleft())
             ready = wait([worker.pipe for worker in crew])
             for worker in [one for one in crew if one.pipe in ready]:
                 number, outcome = worker.number, worker.outcome()
@@ -56,18 +65,17 @@ def run_local(work: Callable[[Item], Result], items: Sequence[Item], workers: in
                     worker.begin(queue.popleft(), items)
                 else:
                     crew.remove(worker)
-                    worker.end()
+                    leaving.append(worker)
+                    worker.pipe.close()  # which a worker that waits for an item takes as its end
                 if outcome is None:
                     deaths[number] += 1
-                    if deaths[number] == ATTEMPTS:
-                        raise EngineError(
-                            f"a worker process died {ATTEMPTS} times on {items[number]} (killed, or out of memory); "
-                            "what was done is kept. Run the same command with fewer --workers to go on"
-                        )
-                    tried = f"attempt {deaths[number] + 1} of {ATTEMPTS}"
-                    _LOG.warning("a worker process died on %s; a new one takes its place (%s)", items[number], tried)
-                    queue.appendleft(number)
-                    hire()
+                    _tell_of_death(items[number], deaths[number])
+                    if deaths[number] == ATTEMPTS - 1:
+                        alone.append(number)
+                    else:
+                        queue.appendleft(number)
+                    if queue:
+                        hire(queue.popleft())
                     continue
                 done, value = outcome
                 if not done:
@@ -77,7 +85,20 @@ def run_local(work: Callable[[Item], Result], items: Sequence[Item], workers: in
         # Reached with work under way on Ctrl-C or an error: what runs is not worth waiting for, its folder is not
         # in place yet.
         for worker in crew:
-            worker.end(at_once=True)
+            worker.terminate()
+        for worker in [*crew, *leaving]:
+            worker.end()
+
+
+def _tell_of_death(item: object, deaths: int) -> None:
+    """Raise EngineError where the item's worker died for the last time, else warn."""
+    if deaths == ATTEMPTS:
+        raise EngineError(
+            f"a worker process died {ATTEMPTS} times on {item} (killed, or out of memory), the last time with no other "
+            "beside it; what was done is kept. Give it more memory and run the same command again to go on"
+        )
+    how = "it is tried alone once all else is done" if deaths == ATTEMPTS - 1 else "a new one takes its place"
+    _LOG.warning("a worker process died on %s; %s (attempt %d of %d)", item, how, deaths + 1, ATTEMPTS)
 
 
 class _Worker:
@@ -100,16 +121,22 @@ class _Worker:
     def outcome(self) -> tuple[bool, Any] | None:
         """(True, result) or (False, what was raised); None where the process has died."""
         try:
-            outcome: tuple[bool, Any] = self.pipe.recv()
+            packed = self.pipe.recv_bytes()
         except (EOFError, OSError):
             return None
+        outcome: tuple[bool, Any] = pickle.loads(packed)  # noqa: S301 - of our own worker
         return outcome
 
-    def end(self, *, at_once: bool = False) -> None:
-        if at_once:
-            self._process.terminate()
-        self.pipe.close()  # which a worker that waits for an item takes as its end
-        self._process.join()
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def end(self) -> None:
+        """See that the process is gone."""
+        self.pipe.close()
+        self._process.join(_PATIENCE_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
 
 def _serve(work: Callable[[Any], Any], pipe: Connection, parent: int) -> None:
@@ -130,5 +157,17 @@ def _serve(work: Callable[[Any], Any], pipe: Connection, parent: int) -> None:
             outcome = pickle.dumps((True, work(item)))
         except Exception as error:  # noqa: BLE001 - the parent raises it
             error.add_note(traceback.format_exc())
-            outcome = pickle.dumps((False, error))
+            outcome = _packed(error)
         pipe.send_bytes(outcome)
+
+
+def _packed(error: Exception) -> bytes:
+    """The error for the parent: itself, or its name and words where it does not survive the way."""
+    try:
+        packed = pickle.dumps((False, error))
+        pickle.loads(packed)  # noqa: S301 - made in the line above
+    except Exception:  # noqa: BLE001 - whatever its class does when it is taken apart and made anew
+        told = EngineError(f"{type(error).__name__}: {error}")
+        told.__notes__ = error.__notes__
+        return pickle.dumps((False, told))
+    return packed

@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,15 +59,14 @@ def test_a_killed_worker_costs_time_not_results(tmp_path: Path, caplog: pytest.L
 
 
 def meet(item: tuple[int, str]) -> int:
-    """The first worker at item 0 dies; all other work takes until two workers are alive at once."""
+    """The first worker at item 0 dies; all other work takes until there was a third worker, with the mark of death."""
     number, folder = item
     (Path(folder) / str(os.getpid())).touch()
     if number == 0 and not (Path(folder) / "died").exists():
         wait_until(lambda: len(list(Path(folder).iterdir())) >= 2)
         (Path(folder) / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    wait_until((Path(folder) / "died").exists)
-    wait_until(lambda: sum(alive(int(path.name)) for path in Path(folder).iterdir() if path.name != "died") >= 2)
+    wait_until(lambda: len(list(Path(folder).iterdir())) >= 4)
     return os.getpid()
 
 
@@ -76,6 +76,88 @@ def test_a_new_worker_takes_the_place_of_a_killed_one(tmp_path: Path) -> None:
     assert len(workers) == 6
     assert len(list(tmp_path.iterdir())) == 4, "three workers in all, and the mark of the one that died"
     assert len(set(workers.values())) == 2
+
+
+def die_beside_others(item: tuple[int, str]) -> int:
+    """Item 0 dies twice; meanwhile, and for a second more, item 1 is at work. How many others are alive at the end."""
+    number, folder = item
+    deaths = Path(folder) / "deaths"
+    if number == 1:
+        (Path(folder) / str(os.getpid())).touch()
+        wait_until(lambda: deaths.exists() and deaths.stat().st_size == 2)
+        time.sleep(1)
+        return 0
+    if not deaths.exists() or deaths.stat().st_size < 2:
+        with deaths.open("a") as file:
+            file.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sum(alive(int(path.name)) for path in Path(folder).iterdir() if path != deaths)
+
+
+def test_the_last_attempt_has_no_other_worker_beside_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    items = [(i, str(tmp_path)) for i in range(2)]
+    assert list(run_local(die_beside_others, items, 2)) == [(items[1], 0), (items[0], 0)]
+    assert "it is tried alone once all else is done (attempt 3 of 3)" in caplog.records[-1].getMessage()
+
+
+def hang_at_exit(_item: int) -> int:
+    threading.Thread(target=threading.Event().wait).start()
+    return os.getpid()
+
+
+def test_a_worker_that_hangs_at_its_exit_holds_back_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bad_robot_behavior.engine.local._PATIENCE_S", 0.5)
+    results = run_local(hang_at_exit, range(2), 2)
+    workers = [next(results)[1], next(results)[1]]
+    assert all(alive(worker) for worker in workers)
+    assert list(results) == []
+    assert not any(alive(worker) for worker in workers)
+
+
+class LockError(Exception):
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+class OddError(Exception):
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place} {reason}")
+
+
+class Arriving:
+    """Raises OSError where it is made anew."""
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return os.stat, ("/there is no such file",)
+
+
+def arriving(_item: int) -> object:
+    return Arriving()
+
+
+def test_an_error_on_arrival_is_no_death(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        list(run_local(arriving, range(3), 2))
+    assert not caplog.records
+
+
+def raise_lock(_item: int) -> None:
+    raise LockError("the item is broken")
+
+
+def raise_odd(_item: int) -> None:
+    raise OddError("the item", "is broken")
+
+
+@pytest.mark.parametrize(("work", "name"), [(raise_lock, "LockError"), (raise_odd, "OddError")])
+def test_an_error_that_cannot_be_sent_is_told(
+    work: Callable[[int], None], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(EngineError, match=f"^{name}: the item is broken") as raised:
+        list(run_local(work, range(3), 2))
+    assert f"in {work.__name__}" in "".join(raised.value.__notes__)
+    assert not caplog.records, "no worker died"
 
 
 def unlike_pickle(_item: int) -> object:
