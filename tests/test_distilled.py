@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from bad_robot_behavior import load
+from bad_robot_behavior.audit import audit
 from bad_robot_behavior.build import build
 from bad_robot_behavior.errors import BadRobotError, RecipeError
 from bad_robot_behavior.plan import describe, plan
@@ -32,7 +33,7 @@ def test_a_release_says_what_its_rewards_were_sampled_from(tmp_path: Path) -> No
     assert len(release) == count
     card = checkpoint.read_card(checkpoint.EMBEDDED)
     (use,) = [use for use in release.manifest.models if use.stage == "reward"]
-    assert use.model == f"rewind@{card.weights_sha256[:12]}"
+    assert use.model == f"rewind#{card.weights_sha256[:12]}"
     assert use.parameters["weights_sha256"] == card.weights_sha256
     assert use.parameters["frames_id"] == card.features.frames_id
     assert checkpoint.SIMULATED in (out / "README.md").read_text(encoding="utf-8")
@@ -41,6 +42,7 @@ def test_a_release_says_what_its_rewards_were_sampled_from(tmp_path: Path) -> No
     assert {row["scorer"] for row in samples} == {"rewind"}
     assert all(len(rollout["rewards"]) == 1 for rollout in release)
     assert (out / "reward_quality.json").is_file()
+    assert audit(out, names=False).leaks == (), "what the engine calls a model passes for nobody's login"
 
     # again, nothing is done; with another checkpoint the stage is, and no path of it is published
     assert build(recipe, out).shards_reused == build(recipe, out).shards
@@ -53,7 +55,7 @@ def test_a_release_says_what_its_rewards_were_sampled_from(tmp_path: Path) -> No
     assert build(recipe, out).shards_reused == 0
     again = load(out)
     (use,) = [use for use in again.manifest.models if use.stage == "reward"]
-    assert use.model != f"rewind@{card.weights_sha256[:12]}"
+    assert use.model != f"rewind#{card.weights_sha256[:12]}"
     assert again.manifest.recipe["reward"]["checkpoint"] == "mine"
 
 

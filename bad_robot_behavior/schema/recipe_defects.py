@@ -85,5 +85,5 @@ def _in_words(legal: str) -> str:
     for pattern, words in FORMS.items():
         shown = pattern.replace(r"(?!\n)$", "$")  # as `describe` writes it
         legal = legal.replace(f"a text that matches {shown}", words)
-    legal = legal.replace("a text of a length from 1", "a text that is not empty")
+    legal = re.sub(r"a text of a length from 1(?!\d)", "a text that is not empty", legal)
     return legal if legal != "an object" else "fields, each written as name: value"

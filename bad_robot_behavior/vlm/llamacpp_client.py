@@ -42,7 +42,7 @@ class LlamaCppClient(LocalClient):
                 raise BadRobotError(f"{self._path}: is no GGUF file; llama.cpp's tools convert other models to it")
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        super().__init__(f"{self._path.stem}@{digest[:12]}", cache)
+        super().__init__(f"{self._path.stem}#{digest[:12]}", cache)
         self.settings = settings
 
     def _generate(self, request: Request) -> Answer:

@@ -44,7 +44,7 @@ class TransformersClient(LocalClient):
                 f"{local}: there is no such folder; model.path is a folder with a model in it, or an id on the Hub"
             )
         name = local.resolve().name if local.exists() else settings.path
-        super().__init__(f"{name}@{_fingerprint(local) if local.exists() else settings.revision or 'newest'}", cache)
+        super().__init__(f"{name}#{_fingerprint(local) if local.exists() else settings.revision or 'newest'}", cache)
         self.settings = settings
 
     def _generate(self, request: Request) -> Answer:

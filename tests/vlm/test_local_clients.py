@@ -275,6 +275,6 @@ def test_smollm2_comes_out_of_its_package() -> None:
         client = LlamaCppClient(ModelSettings(kind="llamacpp", path="smollm2"))
     except BadRobotError as error:
         pytest.skip(str(error))
-    assert client.model == "SmolLM2-135M-Instruct.Q4_1@b179c9523d0e"
+    assert client.model == "SmolLM2-135M-Instruct.Q4_1#b179c9523d0e"
     (answer,) = client.ask([ask_gguf(client, 1, max_tokens=60)])
     assert set(json.loads(answer.text or "")) == {"category", "n"}

@@ -79,7 +79,7 @@ class ReWiND:
         from bad_robot_behavior.scorers.rewind import checkpoint as files
 
         self.trained, self.weights = files.read(files.EMBEDDED if checkpoint is None else Path(checkpoint))
-        self.model = f"rewind@{self.trained.weights_sha256[:12]}"
+        self.model = f"rewind#{self.trained.weights_sha256[:12]}"
         self.num_frames = num_frames
         self.seed = seed
         self.features = open_like(self.trained, frame_model, text_model, device)
