@@ -63,8 +63,9 @@ def edit(
 ) -> Report:
     """Edit the rollouts of the release or lab folder at `path` into a synthetic set at `out`, a new folder.
 
-    The same rollouts, edits and seed give the same bytes. The set appears whole or not at all. Raises BadRobotError
-    for an unknown edit, for a path that is neither, and where `out` is there already.
+    limit: only the first rollouts are edited; what others lend to them comes from all. The same rollouts, edits and seed
+    give the same bytes. The set appears whole or not at all. Raises BadRobotError for an unknown edit, for a path that
+    is neither, where `out` is there already, and where nothing can be edited.
     """
     unknown = [name for name in edits if name not in EDITS]
     if unknown or not edits:
@@ -77,16 +78,18 @@ def edit(
     part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.part-"))
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            rollouts = list(islice(_read(path, Path(scratch)), limit))
-            others = [one.original for one in rollouts]
-            by_id = {one.original.rollout_id: one for one in rollouts}
+            every = list(_read(path, Path(scratch)))
+            rollouts = every[:limit]
+            others = [one.original for one in every]
+            by_id = {one.original.rollout_id: one for one in every}
             for one in tqdm(rollouts, desc="edit", unit="rollout", disable=None):
                 if one.original.num_frames < SHORTEST:
                     left[f"shorter than {SHORTEST} frames"] += 1
                     continue
                 _edit_one(part, one, others, by_id, edits, seed, made, left)
         if not made:
-            raise BadRobotError(f"{path}: holds no rollout of {SHORTEST} frames or more that could be edited")
+            why = "; ".join(f"{count} x {reason}" for reason, count in sorted(left.items())) or "it holds no rollout"
+            raise BadRobotError(f"{path}: nothing could be edited: {why}")
         arguments = {"edits": list(edits), "seed": seed, "limit": limit}
         _write_json(part / "synthetic.json", _set(arguments))
         part.chmod(0o755)

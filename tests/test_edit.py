@@ -208,8 +208,8 @@ def test_the_set_is_valid_and_goes_through_the_chain(edited: Path, tmp_path: Pat
     assert swapped["rewards"][0]["provenance"] == "edit"
     assert json.loads(swapped["synthetic"]["parameters"])["fault"]["other"]
     assert swapped["robot"] == "franka"
-    again = edit(tmp_path / "release", tmp_path / "twice", edits=("rewind",), limit=2)
-    assert again.rollouts == {"rewind": 2}
+    again = edit(tmp_path / "release", tmp_path / "twice", edits=("rewind", "mismatch"), limit=1)
+    assert again.rollouts == {"rewind": 1, "mismatch": 1}, "what the first borrows comes from all"
 
 
 def test_the_same_seed_gives_the_same_bytes(lab: Path, edited: Path, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_wrong_use(lab: Path, tmp_path: Path) -> None:
         edit(lab, tmp_path)
     make_video(tmp_path / "short" / "s" / "A.mp4", num_frames=SHORTEST - 1)
     (tmp_path / "short" / "s" / "session.yaml").write_text("instruction: x\nrollouts:\n  A: {video: A.mp4}\n")
-    with pytest.raises(BadRobotError, match="no rollout of 8 frames"):
+    with pytest.raises(BadRobotError, match="nothing could be edited: 1 x shorter than 8 frames"):
         edit(tmp_path / "short", tmp_path / "x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["short"]
 
