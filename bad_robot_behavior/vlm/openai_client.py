@@ -55,7 +55,8 @@ class OpenAIClient(CachedClient):
     to `max_attempts` in all, with exponential back-off and seeded jitter, and not before the time that Retry-After
     names. What then still failed is an Answer with `error` and `lack`. 400 is not asked again (`lack="refused"`).
     After three requests that failed for good in a row, or after the first where none was ever answered, no more are
-    sent.
+    sent. The first goes alone until it is answered, or for 5 s unless it fails before: so a server that takes requests
+    and never answers gets `concurrency` of them before the first is known to be in vain.
 
     Samples of one question (requests that differ in their seeds alone, by one) go as one request with `n`. A server
     that gives fewer answers, or refuses `n`, `response_format` or `seed`, is asked without it from then on.
