@@ -128,13 +128,14 @@ class DiskFullError(BadRobotError):
 
 @contextlib.contextmanager
 def naming_disk(place: Path) -> Iterator[None]:
-    """Raise DiskFullError where a write inside finds no room: the system's own error does not name the file."""
+    """Raise DiskFullError where a write inside finds no room. It names the file that the system's error names,
+    which may lie elsewhere, and `place` where that names none (a write into an open file)."""
     try:
         yield
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        raise DiskFullError(place) from error
+        raise DiskFullError(error.filename or place) from error
 
 
 class MissingExtraError(BadRobotError):

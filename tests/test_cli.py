@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from bad_robot_behavior import __version__
 from bad_robot_behavior.build import build
 from bad_robot_behavior.cli import main
+from bad_robot_behavior.errors import DiskFullError, naming_disk
 from tests.dumps import write_dump, write_recipe
 
 
@@ -35,6 +36,22 @@ def run(*args: object) -> subprocess.CompletedProcess[str]:
 
 def test_version() -> None:
     assert run("--version").stdout.strip() == f"bad-robot, version {__version__}"
+
+
+@pytest.mark.parametrize(("names", "named"), [(("/elsewhere/model.bin",), "/elsewhere/model.bin"), ((), "work")])
+def test_the_disk_that_is_full_is_the_one_of_the_file_that_the_system_names(names: tuple[str, ...], named: str) -> None:
+    with pytest.raises(DiskFullError, match=f"^{named}: no space is left"), naming_disk(Path("work")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *names)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["build", "--help"]])
+def test_help_that_cannot_be_written_is_one_sentence(args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "bad_robot_behavior", *args]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch("bad-robot: No space left on device; .*\n", done.stderr)
 
 
 def test_every_command_has_help_with_an_example() -> None:

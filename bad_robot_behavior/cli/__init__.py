@@ -5,9 +5,11 @@ Exit codes: 0 fine, 1 found problems, 2 used wrongly, 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -33,24 +35,34 @@ _CURES = {
 class Group(click.Group):
     """Turns errors that a user can cause into one sentence and an exit code."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _one_sentence():  # --help and --version are printed in here
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_sentence():
             return super().invoke(ctx)
-        except BadRobotError as error:
-            _fail(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _fail("stopped; nothing is half written. Run the same command again to go on", 130)
-        except BrokenPipeError:
-            # Whoever read our output has seen enough. Python would complain once more when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
-        except OSError as error:
-            # A file without permission, a full disk: the user can mend it, a traceback would not help.
-            place = f"{error.filename}: " if error.filename else ""
-            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-            otherwise = f"{'free some space' if full else 'mend that'} and run the same command again"
-            cure = _CURES.get(error.errno or 0, otherwise)
-            _fail(f"{place}{error.strerror or error}; {cure}", 2 if error.errno in _CURES else 1)
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except BadRobotError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped; nothing is half written. Run the same command again to go on", 130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:
+        # A file without permission, a full disk: the user can mend it, a traceback would not help.
+        place = f"{error.filename}: " if error.filename else ""
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        otherwise = f"{'free some space' if full else 'mend that'} and run the same command again"
+        cure = _CURES.get(error.errno or 0, otherwise)
+        _fail(f"{place}{error.strerror or error}; {cure}", 2 if error.errno in _CURES else 1)
 
 
 def _fail(message: str, code: int) -> None:
