@@ -1,6 +1,6 @@
 """Peak memory of a build against the number of rollouts: it should not grow with them.
 
-Builds a dump of tiny videos at each size in a process of its own and reports peak resident memory, wall time, and the
+Builds a dump of tiny videos at each size with the command line and reports peak resident memory, wall time, and the
 same as multiples of the smallest size.
 
     python benchmarks/build_memory.py --sizes 100 1000 10000 30000
@@ -9,8 +9,9 @@ same as multiples of the smallest size.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
+import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,15 +23,16 @@ sys.path.insert(0, str(ROOT))
 from tests.dumps import write_dump, write_recipe  # noqa: E402
 
 
-def measure(folder: Path, workers: int, connection: multiprocessing.connection.Connection) -> None:
-    from bad_robot_behavior.build import build
-
+def measure(folder: Path, workers: int) -> tuple[int, float, float]:
+    """Rollouts packaged, peak of the largest process in MB, and seconds of `bad-robot build`."""
+    command = ["build", str(folder / "recipe.yaml"), "-o", str(folder / "release"), "--workers", str(workers), "--json"]
     start = time.perf_counter()
-    report = build(folder / "recipe.yaml", folder / "release", workers=workers)
-    seconds = time.perf_counter() - start
-    assert report.manifest is not None
-    kilobytes = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    connection.send((report.manifest.counts.rollouts_packaged, kilobytes / 1024, seconds))
+    run = subprocess.Popen([sys.executable, "-m", "bad_robot_behavior", *command], stdout=subprocess.PIPE, cwd=ROOT)
+    assert run.stdout is not None
+    told = json.loads(run.stdout.read())
+    _, status, usage = os.wait4(run.pid, 0)  # of this process alone; its largest child is in it too
+    assert status == 0
+    return told["manifest"]["counts"]["rollouts_packaged"], usage.ru_maxrss / 1024, time.perf_counter() - start
 
 
 def main() -> None:
@@ -44,14 +46,7 @@ def main() -> None:
             folder = Path(name)
             write_dump(folder / "dump", size // 2, cameras=("left",), npz=False, frames=8)
             write_recipe(folder / "recipe.yaml", folder / "dump")
-            receiver, sender = multiprocessing.Pipe(duplex=False)
-            # spawn: a forked child would inherit this process's memory as its own peak.
-            context = multiprocessing.get_context("spawn")
-            process = context.Process(target=measure, args=(folder, args.workers, sender))
-            process.start()
-            sender.close()  # else a child that dies would be waited for without end
-            rollouts, megabytes, seconds = receiver.recv()
-            process.join()
+            rollouts, megabytes, seconds = measure(folder, args.workers)
         first = first or megabytes
         print(
             f"{rollouts:6} rollouts   peak {megabytes:6.0f} MB ({megabytes / first:4.2f} x the first)   "

@@ -377,3 +377,10 @@ def test_a_hub_out_of_reach_is_not_wrong_use(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "broke off" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "dump").exists()
+
+
+def test_builds_take_their_memory_from_the_c_library() -> None:
+    told = "import bad_robot_behavior.cli, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    plain = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, env=plain)
+    assert done.stdout == "system\n"

@@ -26,7 +26,7 @@ from bad_robot_behavior.builder.features import (
 from bad_robot_behavior.builder.folder import release_folder
 from bad_robot_behavior.builder.paperwork import public_recipe, taxonomy_version, write_paperwork
 from bad_robot_behavior.builder.privacy_report import PrivacyTally
-from bad_robot_behavior.builder.tables import SplitWriter, open_writer, returned_memory, write_rows
+from bad_robot_behavior.builder.tables import SplitWriter, open_writer, write_rows
 from bad_robot_behavior.builder.trajectory import read_trajectory
 from bad_robot_behavior.builder.videos import choose_layout, video_writer, views
 from bad_robot_behavior.errors import ReleaseError
@@ -99,7 +99,7 @@ def write_release(
     bytes. Raises ReleaseError where `out` holds something else, where nothing is left to package, where a privacy
     detector did not run and no reason is given, or where rollouts were lost on the way (count identity).
     """
-    with returned_memory(), release_folder(out) as root:
+    with release_folder(out) as root:
         packager = _Packager(root, recipe, choose_layout(recipe.package.videos, rollouts_read))
         packager.add_all(rollouts)
         packager.close(rejections, earlier_test)

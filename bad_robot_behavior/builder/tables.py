@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -92,18 +91,6 @@ class SplitWriter:
             self._writer = None
             if self.finished is not None:
                 self.finished(self._parts[-1], len(self._parts) - 1)
-
-
-@contextmanager
-def returned_memory() -> Iterator[None]:
-    """Inside, pyarrow takes its memory from the C library, which gives back what is freed. Its own pool (mimalloc)
-    keeps it, and a build's peak grows by that with the number of rollouts (benchmarks/build_memory.py)."""
-    pool = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(pool)
 
 
 def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

@@ -8,19 +8,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bad_robot_behavior import load
 from bad_robot_behavior.builder.check import check
 from bad_robot_behavior.builder.features import arrow_schema
-from bad_robot_behavior.builder.package import write_release
 from bad_robot_behavior.builder.reading import read_manifest
 from bad_robot_behavior.builder.videos import choose_layout
 from bad_robot_behavior.errors import ReleaseError
@@ -240,7 +237,6 @@ def test_the_manifest_names_no_folder_or_address_of_the_builder(rollouts: list[R
 
 KILLED = """
 import sys, time
-from collections.abc import Iterator
 from pathlib import Path
 from tests.builder.releases import make_release, make_rollouts
 rollouts = make_rollouts(Path(sys.argv[1]), sessions=3)
@@ -272,30 +268,3 @@ def test_a_kill_leaves_no_half_release(tmp_path: Path, layout: str) -> None:
     make_release(tmp_path / "fresh", rollouts, layout)
     assert contents(out) == contents(tmp_path / "fresh")
     assert not (tmp_path / ".out.bad-robot-part").exists()
-
-
-def test_only_while_a_release_is_written_memory_comes_from_the_c_library(
-    rollouts: list[Rollout], tmp_path: Path
-) -> None:
-    before = pa.default_memory_pool().backend_name
-    seen = []
-
-    def watched() -> Iterator[Rollout]:
-        for rollout in rollouts:
-            seen.append(pa.default_memory_pool().backend_name)
-            yield rollout
-        raise ValueError("a source that breaks")
-
-    recipe = make_recipe()
-    with pytest.raises(ValueError, match="breaks"):
-        write_release(
-            tmp_path / "release",
-            recipe=recipe,
-            recipe_sha256="0" * 64,
-            rollouts=watched(),
-            rejections=(),
-            rollouts_read=len(rollouts),
-            licenses=(),
-        )
-    assert set(seen) == {"system"}
-    assert pa.default_memory_pool().backend_name == before
