@@ -63,8 +63,8 @@ def edit(
     """Edit the rollouts of the release or lab folder at `path` into a synthetic set at `out`, a new folder.
 
     limit: only the first rollouts are edited; what others lend to them comes from all. The same rollouts, edits and
-    seed give the same bytes. The set appears whole or not at all. Raises BadRobotError for an unknown edit, for a path that
-    is neither, where `out` is there already, and where nothing can be edited.
+    seed give the same bytes. The set appears whole or not at all. Raises BadRobotError for an unknown edit, for a path
+    that is neither, where `out` is there already, and where nothing can be edited.
     """
     unknown = [name for name in edits if name not in EDITS]
     if unknown or not edits:
