@@ -113,7 +113,7 @@ class Names:
         if _is_english(text):
             found += unknown(text)
         spans: list[tuple[int, int]] = []
-        found = [(start, end) for start, end in found if _is_latin(text[start:end])]  # others have no capital letters
+        found = [(start, end) for start, end in found if _is_latin(text[start:end])]  # not in other scripts
         found = [(_with_given(text, start), end) for start, end in found]
         for start, end in sorted(found, key=lambda span: (span[0], -span[1])):
             if spans and start < spans[-1][1]:
